@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The btrfs file system.
+
+use kernel::prelude::*;
+
+module! {
+    type: BtrfsModule,
+    name: "btrfs",
+    authors: ["The btrfs in Rust authors"],
+    description: "The btrfs file system",
+    license: "GPL",
+    alias: ["fs-btrfs", "devname:btrfs-control", "char-major-10-234"],
+}
+
+struct BtrfsModule;
+
+impl kernel::Module for BtrfsModule {
+    fn init(_module: &'static ThisModule) -> Result<Self> {
+        pr_info!("loaded\n");
+        Ok(BtrfsModule)
+    }
+}

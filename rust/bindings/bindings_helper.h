@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The headers that bindgen reads for the btrfs_bindings crate. What of them
+ * becomes Rust is listed in bindgen_parameters.
+ *
+ * Sorted alphabetically.
+ */
+
+/* See the kernel's rust/bindings/bindings_helper.h for why this comes first. */
+#include <linux/hrtimer_types.h>
+
+#include <linux/backing-dev.h>
+#include <linux/bio.h>
+#include <linux/blkdev.h>
+#include <linux/crc32c.h>
+#include <linux/exportfs.h>
+#include <linux/fiemap.h>
+#include <linux/fileattr.h>
+#include <linux/fs.h>
+#include <linux/fs_context.h>
+#include <linux/fs_parser.h>
+#include <linux/iomap.h>
+#include <linux/iversion.h>
+#include <linux/kobject.h>
+#include <linux/lzo.h>
+#include <linux/magic.h>
+#include <linux/miscdevice.h>
+#include <linux/mount.h>
+#include <linux/namei.h>
+#include <linux/pagemap.h>
+#include <linux/posix_acl.h>
+#include <linux/posix_acl_xattr.h>
+#include <linux/sched/mm.h>
+#include <linux/seq_file.h>
+#include <linux/shrinker.h>
+#include <linux/statfs.h>
+#include <linux/sysfs.h>
+#include <linux/uio.h>
+#include <linux/vmalloc.h>
+#include <linux/workqueue.h>
+#include <linux/xattr.h>
+#include <linux/xxhash.h>
+#include <linux/zlib.h>
+#include <linux/zstd.h>
+#include <crypto/blake2b.h>
+#include <crypto/sha2.h>
+#include <uapi/linux/btrfs.h>
+#include <uapi/linux/btrfs_tree.h>
+
+#include "fs.h"
+#include "io.h"
+
+/* bindgen does not evaluate macros with casts; constants of that kind go here. */
+const gfp_t RUST_CONST_HELPER_GFP_KERNEL = GFP_KERNEL;
+const gfp_t RUST_CONST_HELPER_GFP_NOFS = GFP_NOFS;

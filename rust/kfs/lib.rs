@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Safe abstractions of the kernel APIs that a file system needs.
+//!
+//! This crate stands between a file system that forbids `unsafe` and the parts of
+//! the kernel's C API that the [`kernel`] crate does not wrap yet. All `unsafe`
+//! code of the module is here, and in the macros that this crate exports.
+//!
+//! Raw pointers never leave the crate: what is `pub` is safe to use as its types
+//! allow.
+
+#![deny(clippy::undocumented_unsafe_blocks, unsafe_op_in_unsafe_fn)]
+
+#[allow(unused_imports)]
+pub(crate) use btrfs_bindings as bindings;
