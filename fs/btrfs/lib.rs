@@ -4,6 +4,9 @@
 
 use kernel::prelude::*;
 
+mod mount;
+mod vfs;
+
 module! {
     type: BtrfsModule,
     name: "btrfs",
