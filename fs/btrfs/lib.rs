@@ -5,6 +5,7 @@
 use kernel::prelude::*;
 
 mod mount;
+mod tree;
 mod vfs;
 
 module! {

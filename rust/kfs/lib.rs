@@ -13,3 +13,5 @@
 
 #[allow(unused_imports)]
 pub(crate) use btrfs_bindings as bindings;
+
+pub mod rcu;

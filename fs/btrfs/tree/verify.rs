@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What a block must be before anyone sees it.
+//!
+//! The order is that of trust: where the block claims to be, whose it is, its checksum, what the
+//! pointer to it said, and then every member of it by the tree checker. The texts are those that
+//! C btrfs logs and tools look for.
+
+use btrfs_format::geometry::Geometry;
+use btrfs_format::header::Header;
+use btrfs_format::key::Key;
+use btrfs_format::types::{TreeId, Uuid, MAX_LEVEL};
+use core::fmt;
+use kernel::prelude::*;
+
+use super::block::{Expect, TreeBlock};
+use super::cache::{BlockSource, Severity};
+
+/// What is the same for all blocks of a filesystem.
+pub(crate) struct Verifier {
+    /// Sizes and checksum type.
+    pub(crate) geometry: Geometry,
+    /// The UUID in every header: the metadata UUID.
+    pub(crate) fsid: Uuid,
+    /// Checksum of a byte string, left-aligned; see `Geometry::csum_size`.
+    pub(crate) checksum: fn(&Geometry, &[u8]) -> [u8; CSUM_MAX],
+    /// Use blocks whose checksum is wrong (`rescue=ignoremetacsums`).
+    pub(crate) ignore_checksums: bool,
+}
+
+/// Length of the longest checksum.
+pub(crate) const CSUM_MAX: usize = 32;
+
+/// "leaf" or "node".
+pub(super) fn kind(level: u8) -> &'static str {
+    match level {
+        0 => "leaf",
+        _ => "node",
+    }
+}
+
+/// Whether a block with this owner may be in the tree `tree`.
+///
+/// Subvolumes share blocks with their snapshots, other trees with nobody. The trees of the log
+/// and of relocation have ids that their blocks do not carry.
+pub(super) fn owner_fits(tree: TreeId, owner: TreeId) -> bool {
+    match tree {
+        TreeId::TREE_LOG | TreeId::TREE_RELOC => true,
+        _ if tree.is_fstree() => owner.is_fstree(),
+        _ => tree == owner,
+    }
+}
+
+/// Checks a verified block against what a pointer says.
+pub(super) fn matches(block: &TreeBlock, expect: &Expect) -> Result {
+    let owner = expect
+        .tree
+        .is_none_or(|tree| owner_fits(tree, block.owner()));
+    let first = expect.first.is_none_or(|first| block.key(0) == Some(first));
+    if block.level() == expect.level && owner && first {
+        Ok(())
+    } else {
+        Err(EUCLEAN)
+    }
+}
+
+/// Checks that all keys of a block are below `upper`.
+pub(super) fn below(block: &TreeBlock, upper: Option<Key>) -> Result {
+    let last = block
+        .nritems()
+        .checked_sub(1)
+        .and_then(|slot| block.key(slot));
+    match (last, upper) {
+        (Some(last), Some(upper)) if last >= upper => Err(EUCLEAN),
+        _ => Ok(()),
+    }
+}
+
+/// Prints bytes as one hexadecimal number.
+struct Hex<'a>(&'a [u8]);
+
+impl fmt::Display for Hex<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("0x")?;
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl Verifier {
+    /// Checks the bytes that `mirror` has of a block, and logs what is wrong.
+    ///
+    /// `EIO` for what a bad device does, `EUCLEAN` for what only a bug or an attacker does.
+    pub(super) fn check(
+        &self,
+        log: &dyn BlockSource,
+        bytes: &[u8],
+        mirror: u32,
+        expect: &Expect,
+    ) -> Result {
+        let header = Header::of(bytes).ok_or(EIO)?;
+        self.check_identity(log, header, mirror, expect)?;
+        self.check_sum(log, bytes, header, mirror)?;
+        self.check_expected(log, header, bytes, mirror, expect)?;
+        self.check_content(log, bytes, expect)
+            .inspect_err(|&_error| {
+                log.report(
+                    Severity::Error,
+                    format_args!(
+                        "read time tree block corruption detected on logical {} mirror {mirror}",
+                        expect.logical
+                    ),
+                );
+            })
+    }
+
+    fn check_identity(
+        &self,
+        log: &dyn BlockSource,
+        header: &Header,
+        mirror: u32,
+        expect: &Expect,
+    ) -> Result {
+        let at = expect.logical;
+        let message = if header.bytenr() != at {
+            log.report(
+                Severity::Error,
+                format_args!(
+                    "bad tree block start, mirror {mirror} want {at} have {}",
+                    header.bytenr()
+                ),
+            );
+            return Err(EIO);
+        } else if header.fsid != self.fsid {
+            format_args!("bad fsid on logical {at} mirror {mirror}")
+        } else if header.level >= MAX_LEVEL {
+            log.report(
+                Severity::Error,
+                format_args!(
+                    "bad tree block level, mirror {mirror} level {} on logical {at}",
+                    header.level
+                ),
+            );
+            return Err(EIO);
+        } else {
+            return Ok(());
+        };
+        log.report(Severity::Error, message);
+        Err(EIO)
+    }
+
+    fn check_sum(
+        &self,
+        log: &dyn BlockSource,
+        bytes: &[u8],
+        header: &Header,
+        mirror: u32,
+    ) -> Result {
+        let size = self.geometry.csum_type.size();
+        let body = bytes.get(header.csum.len()..).ok_or(EIO)?;
+        let sum = (self.checksum)(&self.geometry, body);
+        let (found, wanted) = (sum.get(..size), header.csum.get(..size));
+        if found == wanted {
+            return Ok(());
+        }
+        log.report(
+            Severity::Warning,
+            format_args!(
+                "checksum verify failed on logical {} mirror {mirror} wanted {} found {} level {}{}",
+                header.bytenr(),
+                Hex(wanted.unwrap_or(&[])),
+                Hex(found.unwrap_or(&[])),
+                header.level,
+                if self.ignore_checksums { ", ignored" } else { "" },
+            ),
+        );
+        if self.ignore_checksums {
+            Ok(())
+        } else {
+            Err(EUCLEAN)
+        }
+    }
+
+    fn check_expected(
+        &self,
+        log: &dyn BlockSource,
+        header: &Header,
+        bytes: &[u8],
+        mirror: u32,
+        expect: &Expect,
+    ) -> Result {
+        let at = expect.logical;
+        if header.level != expect.level {
+            log.report(
+                Severity::Error,
+                format_args!(
+                    "level verify failed on logical {at} mirror {mirror} wanted {} found {}",
+                    expect.level, header.level
+                ),
+            );
+            return Err(EIO);
+        }
+        if header.generation() != expect.generation {
+            log.report(
+                Severity::Error,
+                format_args!(
+                    "parent transid verify failed on logical {at} mirror {mirror} wanted {} found {}",
+                    expect.generation,
+                    header.generation()
+                ),
+            );
+            return Err(EIO);
+        }
+        let Some(first) = expect.first else {
+            return Ok(());
+        };
+        let found = first_key(bytes, header.level);
+        if found != Some(first) {
+            let has = found.unwrap_or_default();
+            log.report(
+                Severity::Error,
+                format_args!(
+                    "tree first key mismatch detected, bytenr={at} parent_transid={} key \
+                     expected=({},{},{}) has=({},{},{})",
+                    expect.generation,
+                    first.objectid,
+                    first.item_type,
+                    first.offset,
+                    has.objectid,
+                    has.item_type,
+                    has.offset,
+                ),
+            );
+            return Err(EUCLEAN);
+        }
+        Ok(())
+    }
+
+    fn check_content(&self, log: &dyn BlockSource, bytes: &[u8], expect: &Expect) -> Result {
+        let header = Header::of(bytes).ok_or(EUCLEAN)?;
+        let Some(tree) = expect.tree else {
+            return Ok(());
+        };
+        if !owner_fits(tree, header.owner()) {
+            log.report(
+                Severity::Critical,
+                format_args!(
+                    "corrupted {}, root={tree} block={} owner mismatch, have {} expect {}",
+                    kind(header.level),
+                    expect.logical,
+                    header.owner(),
+                    OwnerRange(tree),
+                ),
+            );
+            return Err(EUCLEAN);
+        }
+        Ok(())
+    }
+}
+
+/// The owners a tree's blocks may have.
+struct OwnerRange(TreeId);
+
+impl fmt::Display for OwnerRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_fstree() {
+            write!(f, "[{}, {}]", TreeId::FIRST_FREE, TreeId::LAST_FREE)
+        } else {
+            write!(f, "{}", self.0)
+        }
+    }
+}
+
+fn first_key(bytes: &[u8], level: u8) -> Option<Key> {
+    match level {
+        0 => btrfs_format::leaf::Leaf::new(bytes).key(0),
+        _ => btrfs_format::node::Node::new(bytes).key(0),
+    }
+}

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A tree as a transaction left it, and the search in it.
+
+use btrfs_format::key::Key;
+use btrfs_format::types::{Generation, TreeId};
+use kernel::{prelude::*, sync::Arc};
+use kfs::rcu::{self, RcuRef};
+
+use super::block::{BlockRef, TreeBlock};
+use super::cache::TreeCache;
+use super::cursor::{Cursor, ItemRef};
+
+/// A committed tree: its root block, and by it everything below.
+///
+/// Cheap to clone. A view sees one state of the tree for as long as it exists, and keeps the
+/// blocks that a later commit freed from being written again; so views are short-lived: long
+/// work keeps a key as its position and goes on in a newer view.
+#[derive(Clone)]
+pub(crate) struct TreeView {
+    cache: Arc<TreeCache>,
+    root: BlockRef,
+    id: TreeId,
+}
+
+/// Where a search ended.
+pub(super) struct Place {
+    pub(super) leaf: BlockRef,
+    /// The key that the parents have for what follows the leaf; `None` in the last leaf.
+    pub(super) upper: Option<Key>,
+}
+
+impl TreeView {
+    /// A view of the tree `id` below `root`, which must have been verified to belong to it.
+    pub(super) fn new(cache: Arc<TreeCache>, root: BlockRef, id: TreeId) -> Self {
+        Self { cache, root, id }
+    }
+
+    /// The tree's id.
+    pub(crate) fn id(&self) -> TreeId {
+        self.id
+    }
+
+    /// The transaction that wrote the root block: the last one that changed the tree.
+    pub(crate) fn generation(&self) -> Generation {
+        self.root.generation()
+    }
+
+    /// The root block.
+    pub(crate) fn root(&self) -> &BlockRef {
+        &self.root
+    }
+
+    /// The cache the blocks are in.
+    pub(crate) fn cache(&self) -> &Arc<TreeCache> {
+        &self.cache
+    }
+
+    /// The item with exactly this key.
+    ///
+    /// May read; errors are those of [`TreeCache::get`].
+    pub(crate) fn get(&self, key: Key) -> Result<Option<ItemRef>> {
+        let Place { leaf, .. } = self.descend(&key)?;
+        match leaf.leaf().search(&key) {
+            Ok(slot) => Ok(ItemRef::new(leaf, slot)),
+            Err(_) => Ok(None),
+        }
+    }
+
+    /// A cursor on the first item at or behind `key`; behind the last one if there is none.
+    pub(crate) fn seek(&self, key: Key) -> Result<Cursor> {
+        let place = self.descend(&key)?;
+        let slot = match place.leaf.leaf().search(&key) {
+            Ok(slot) | Err(slot) => slot,
+        };
+        let mut cursor = Cursor::new(self.clone(), place, slot);
+        cursor.settle_forward()?;
+        Ok(cursor)
+    }
+
+    /// A cursor on the last item at or before `key`; on no item if there is none.
+    pub(crate) fn seek_at_or_before(&self, key: Key) -> Result<Cursor> {
+        let place = self.descend(&key)?;
+        match place.leaf.leaf().search(&key) {
+            Ok(slot) => Ok(Cursor::new(self.clone(), place, slot)),
+            Err(slot) => {
+                let mut cursor = Cursor::new(self.clone(), place, slot);
+                cursor.prev()?;
+                Ok(cursor)
+            }
+        }
+    }
+
+    /// Finds the leaf that `key` is in, if it is anywhere.
+    pub(super) fn descend(&self, key: &Key) -> Result<Place> {
+        let mut upper = None;
+        let mut base: Option<BlockRef> = None;
+        loop {
+            let top = base.as_ref().unwrap_or(&self.root);
+            let step = Self::follow_links(top, key, &mut upper);
+            let (parent, slot) = match step {
+                Step::Leaf(leaf) => return Ok(Place { leaf, upper }),
+                Step::Unlinked(parent, slot) => (parent, slot),
+                Step::Evicted => {
+                    (upper, base) = (None, None);
+                    continue;
+                }
+            };
+            // One level lower than `parent`, so this happens once per level.
+            base = Some(self.cache.child(&parent, slot, self.id, upper)?);
+        }
+    }
+
+    /// Goes down from `top` as far as blocks are linked. Neither sleeps nor locks.
+    fn follow_links(top: &BlockRef, key: &Key, upper: &mut Option<Key>) -> Step {
+        let guard = rcu::read_lock();
+        let mut block: RcuRef<'_, TreeBlock> = top.as_rcu();
+        loop {
+            let current = block.get();
+            current.touch();
+            if current.level() == 0 {
+                return block.upgrade().map_or(Step::Evicted, Step::Leaf);
+            }
+            let node = current.node();
+            let slot = node.search(key);
+            if let Some(next) = node.key(slot.saturating_add(1)) {
+                *upper = Some(next);
+            }
+            match current.child(slot, &guard) {
+                Some(child) => block = child,
+                None => {
+                    return block
+                        .upgrade()
+                        .map_or(Step::Evicted, |node| Step::Unlinked(node, slot))
+                }
+            }
+        }
+    }
+}
+
+/// How far the links led.
+enum Step {
+    /// To the leaf.
+    Leaf(BlockRef),
+    /// To this node, whose child at the slot is not linked.
+    Unlinked(BlockRef, usize),
+    /// Somebody freed the block on the way.
+    Evicted,
+}
