@@ -4,9 +4,15 @@
 
 use kernel::prelude::*;
 
+mod data;
+mod dir;
+mod inode;
 mod mount;
+mod space;
+mod subvol;
 mod tree;
 mod vfs;
+mod xattr;
 
 module! {
     type: BtrfsModule,

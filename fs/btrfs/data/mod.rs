@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! File data: where it is, and reading it.
+//!
+//! # Bounds
+//!
+//! | resource | limit | beyond it |
+//! | --- | --- | --- |
+//! | cached extents per inode | 64 | the cache starts anew |
+//! | one compressed run | 128 KiB on disk and unpacked | refused as corrupt |
+
+#![allow(dead_code)]
+
+pub(crate) mod cache;
+pub(crate) mod extent;
+pub(crate) mod fiemap;
+pub(crate) mod shared;

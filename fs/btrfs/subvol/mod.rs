@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Subvolumes.
+
+#![allow(dead_code)]
+
+pub(crate) mod path;
