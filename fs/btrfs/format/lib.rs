@@ -70,10 +70,14 @@ pub mod types;
 pub mod uuid;
 pub mod verity;
 
+pub use check::{check_block, CheckContext, Expected, Rule, Violation};
+pub use chunk::ChunkItem;
+pub use csum::CsumType;
 pub use geometry::Geometry;
 pub use header::Header;
 pub use key::{item, Key};
 pub use leaf::Leaf;
 pub use node::{ChildPtr, Node};
+pub use profile::{BlockGroupFlags, RaidProfile};
 pub use superblock::Superblock;
 pub use types::{DevId, Generation, Ino, Logical, Physical, TreeId, Uuid};

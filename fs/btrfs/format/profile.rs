@@ -269,7 +269,9 @@ impl RaidProfile {
         match self {
             Self::Raid0 => num_stripes >= 1,
             Self::Raid10 => {
-                num_stripes >= attributes.ncopies && sub_stripes == attributes.sub_stripes
+                num_stripes >= attributes.ncopies
+                    && sub_stripes == attributes.sub_stripes
+                    && num_stripes.checked_rem(sub_stripes) == Some(0)
             }
             Self::Raid5 | Self::Raid6 => num_stripes >= attributes.devs_min,
             Self::Single | Self::Dup => num_stripes == attributes.dev_stripes,
