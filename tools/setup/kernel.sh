@@ -13,7 +13,7 @@ kernel_fragment() {
 kernel_key() {
 	{
 		kernel_fragment "$1" "$2"
-		cat "$source_dir/.package-version"
+		cat "$source_dir/.package-version" "$top"/tools/setup/patches/*.patch
 		"${RUSTC:-rustc}" --version
 		gcc --version | head -n 1
 	} | sha256sum | cut -c 1-10
@@ -96,7 +96,7 @@ build_kernel() {
 	_link=$(kernel_link "$1" "$2")
 	# A directory of that name was put there by hand: keep it out of the way.
 	if [ -d "$_link" ] && [ ! -L "$_link" ]; then
-		mv "$_link" "$cache/kernels/$1-$2-old"
+		mv "$_link" "$cache/kernels/$1-$2-$(date +%s)"
 	fi
 	ln -sfn "$kdir" "$_link.new.$$" && mv -T "$_link.new.$$" "$_link"
 	say "$1 kernel, $2 flavour: $kdir"

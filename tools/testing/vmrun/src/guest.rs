@@ -288,7 +288,10 @@ fn write_init(plan: &Plan<'_>, module: Option<&Path>) -> Result<()> {
     let disks = (0..plan.images.len()).map(|index| disk_name(options.arch, index));
     set("DISKS", &disks.collect::<Vec<_>>().join(" "));
     let progs = paths::cache()?.join("progs");
-    set("vm_path", &format!("{0}/bin:{0}/sbin", progs.display()));
+    set(
+        "vm_path",
+        &format!("{0}/bin:{0}/sbin:{0}/usr/bin:{0}/usr/sbin", progs.display()),
+    );
     let rust = paths::rust_module(plan.kernel)?;
     set(
         "BTRFS_KO",

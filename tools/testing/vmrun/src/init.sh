@@ -28,7 +28,7 @@ host_mount() {
 
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
-[ -e /dev/null ] || mount -t devtmpfs dev /dev
+grep -q " /dev devtmpfs" /proc/mounts || mount -t devtmpfs dev /dev
 mkdir -p /dev/pts /dev/shm
 mount -t devpts devpts /dev/pts
 for dir in /dev/shm /tmp /run /mnt /var/tmp; do
@@ -39,10 +39,10 @@ mount -t configfs configfs /sys/kernel/config
 mkdir -p $vm /run/lock /run/mount
 host_mount "$vm_rundir" $vm rw ctl
 echo "the guest did not come up" >$vm/ctl/status
-ln -s /proc/self/fd /dev/fd
-ln -s /proc/self/fd/0 /dev/stdin
-ln -s /proc/self/fd/1 /dev/stdout
-ln -s /proc/self/fd/2 /dev/stderr
+ln -sfn /proc/self/fd /dev/fd
+ln -sfn /proc/self/fd/0 /dev/stdin
+ln -sfn /proc/self/fd/1 /dev/stdout
+ln -sfn /proc/self/fd/2 /dev/stderr
 hostname guest 2>/dev/null
 
 index=0
@@ -65,17 +65,21 @@ for size in $vm_ram; do
 	if [ "$ram_sizes" -eq 1 ]; then
 		RAMDISKS="$RAMDISKS /dev/ram$index"
 	else
-		null=/sys/kernel/config/nullb/ram$index
+		null=/sys/kernel/config/nullb/vmram$index
 		mkdir $null
 		echo $((size >> 20)) >$null/size
 		echo 1 >$null/memory_backed
 		echo 1 >$null/power || fail "no RAM disk of $size bytes"
-		RAMDISKS="$RAMDISKS /dev/ram$index"
-		[ -e /dev/ram$index ] || RAMDISKS="${RAMDISKS% *} /dev/nullb$(cat $null/index)"
+		# Older drivers name the device by number.
+		[ -e /dev/vmram$index ] || ln -s nullb$(cat $null/index) /dev/vmram$index
+		RAMDISKS="$RAMDISKS /dev/vmram$index"
 	fi
 	index=$((index + 1))
 done
 RAMDISKS=${RAMDISKS# }
+
+# Reports before this line are the test kernel's own affair.
+echo "vm: begin" >/dev/kmsg
 
 for module in $vm_modules; do
 	insmod $vm/mod/$module 2>$vm/ctl/insmod ||

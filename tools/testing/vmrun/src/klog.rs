@@ -66,9 +66,14 @@ fn is_report(line: &str) -> bool {
     })
 }
 
-/// The first line of every report in `log`.
+/// The line with which the init script says that the run proper begins.
+const BEGIN: &str = "vm: begin\n";
+
+/// The first line of every report in `log`, not counting what the kernel says of itself at boot
+/// (the debug flavour has a warning about starting its second processor).
 pub fn reports(log: &str) -> Vec<&str> {
-    log.lines().filter(|line| is_report(line)).collect()
+    let run = log.split_once(BEGIN).map_or(log, |(_, run)| run);
+    run.lines().filter(|line| is_report(line)).collect()
 }
 
 #[cfg(test)]
@@ -89,6 +94,12 @@ mod tests {
         ] {
             assert_eq!(reports(line).len(), 1, "{line}");
         }
+    }
+
+    #[test]
+    fn boot_is_not_judged() {
+        let log = "BUG: at boot\n[    1.0] vm: begin\nWARNING: later\n";
+        assert_eq!(reports(log), ["WARNING: later"]);
     }
 
     #[test]

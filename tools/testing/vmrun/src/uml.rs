@@ -55,11 +55,9 @@ pub fn command(plan: &Plan<'_>, sandbox: &Sandbox) -> Result<Command> {
         let flags = if image.read_only { "drc" } else { "d" };
         command.arg(format!("ubd{index:x}{flags}={path}"));
     }
-    if !plan.options.ram.is_empty() {
-        let most = plan.options.ram.iter().max().copied().unwrap_or(0);
-        command.arg(format!("brd.rd_nr={}", plan.options.ram.len()));
-        command.arg(format!("brd.rd_size={}", most >> 10));
-    }
+    let most = plan.options.ram.iter().max().copied().unwrap_or(0);
+    command.arg(format!("brd.rd_nr={}", plan.options.ram.len()));
+    command.arg(format!("brd.rd_size={}", most >> 10));
     command.args(&plan.options.append);
     // What the program itself prints before its console works belongs to the log.
     command.stdout(log_file(plan)?).stderr(log_file(plan)?);
