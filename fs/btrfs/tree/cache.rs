@@ -17,6 +17,7 @@ use kernel::{
 use kfs::rcu;
 
 use super::block::{BlockBuf, BlockRef, Expect, TreeBlock, Usage};
+use super::readahead;
 use super::table::{BlockId, Load, State, Table};
 use super::verify::{self, Verifier};
 
@@ -73,7 +74,7 @@ enum Found {
 
 /// The duty to read a block; others wait for it.
 ///
-/// Dropping it ends the wait with `EIO`.
+/// Dropping it makes those who wait read the block themselves.
 pub(super) struct Ticket {
     cache: Arc<TreeCache>,
     id: BlockId,
@@ -107,7 +108,7 @@ impl Ticket {
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        self.end(Err(EIO));
+        self.end(Err(EAGAIN));
     }
 }
 
@@ -161,10 +162,16 @@ impl TreeCache {
     ///
     /// Sleeps. Fails with `EIO` or `EUCLEAN` when there is no good copy, or `ENOMEM`.
     pub(crate) fn get(self: &Arc<Self>, expect: &Expect) -> Result<BlockRef> {
-        let block = match self.look(expect)? {
-            Found::Ready(block) => block,
-            Found::Loading(load) => load.wait()?,
-            Found::Missing(ticket) => return self.read(expect, ticket),
+        let block = loop {
+            match self.look(expect)? {
+                Found::Ready(block) => break block,
+                Found::Missing(ticket) => return self.read(expect, ticket),
+                Found::Loading(load) => match load.wait() {
+                    // A readahead that did not take place.
+                    Err(error) if error == EAGAIN => {}
+                    result => break result?,
+                },
+            }
         };
         // The one who read it may have expected something else.
         verify::matches(&block, expect).inspect_err(|&_error| {
@@ -278,6 +285,14 @@ impl TreeCache {
         }
     }
 
+    /// Begins to read the block, unless it is cached or being read already.
+    pub(super) fn prefetch(self: &Arc<Self>, expect: Expect) {
+        if let Some(ticket) = self.ticket(&expect) {
+            // Without memory for it, whoever needs the block reads it.
+            let _ = readahead::read_in_background(expect, ticket, self.clone());
+        }
+    }
+
     /// Reads the block and files it.
     pub(super) fn read(&self, expect: &Expect, ticket: Ticket) -> Result<BlockRef> {
         let result = self.read_block(expect);
@@ -291,7 +306,11 @@ impl TreeCache {
     fn read_block(&self, expect: &Expect) -> Result<BlockRef> {
         let check =
             |bytes: &[u8], mirror: u32| self.verifier.check(&*self.source, bytes, mirror, expect);
-        let buf = self.source.read(expect.logical, &check)?;
+        let buf = match self.source.read(expect.logical, &check) {
+            // Means something else to those who wait.
+            Err(error) if error == EAGAIN => return Err(EIO),
+            result => result?,
+        };
         let block = TreeBlock::new(buf, self.usage.clone())?;
         Ok(BlockRef::new(block, GFP_KERNEL)?)
     }

@@ -34,14 +34,20 @@
 
 mod block;
 mod cache;
+mod csums;
 mod cursor;
 mod readahead;
+mod roots;
+mod stages;
 mod table;
 mod verify;
 mod view;
 
 pub(crate) use block::{BlockRef, Expect, TreeBlock};
 pub(crate) use cache::{BlockSource, Severity, TreeCache};
+pub(crate) use csums::Csums;
 pub(crate) use cursor::{Cursor, ItemRef};
+pub(crate) use roots::{Root, RootOptions, Roots, Standard};
+pub(crate) use stages::{read_block_groups, read_chunk_tree, BlockGroup, ChunkVisitor};
 pub(crate) use verify::Verifier;
 pub(crate) use view::TreeView;

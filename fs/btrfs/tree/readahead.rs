@@ -59,11 +59,7 @@ impl Readahead {
                 let Some(expect) = node.expect(slot, Some(tree)) else {
                     break;
                 };
-                if let Some(ticket) = cache.ticket(&expect) {
-                    if read_in_background(expect, ticket, cache.clone()).is_err() {
-                        break;
-                    }
-                }
+                cache.prefetch(expect);
             }
         }
     }
@@ -94,7 +90,8 @@ impl Readahead {
     }
 }
 
-fn read_in_background(expect: Expect, ticket: Ticket, cache: Arc<TreeCache>) -> Result {
+/// Reads a block in the background; drops the ticket, which ends the read, without memory.
+pub(super) fn read_in_background(expect: Expect, ticket: Ticket, cache: Arc<TreeCache>) -> Result {
     workqueue::system_unbound()
         .try_spawn(GFP_NOWAIT | __GFP_NOWARN, move || {
             // Whoever needs the block sees the error, and reads it again.

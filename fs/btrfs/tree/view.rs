@@ -91,6 +91,31 @@ impl TreeView {
         }
     }
 
+    /// Begins to read the leaves that `keys` are in, all at the same time.
+    ///
+    /// Waits for the nodes above them, which are read at the same time too, but not for the
+    /// leaves. Fails as [`Self::get`] does for the nodes.
+    pub(crate) fn prefetch(&self, keys: &[Key]) -> Result {
+        for level in (0..self.root.level()).rev() {
+            for key in keys {
+                let mut upper = None;
+                let mut node = self.root.clone();
+                while node.level() > level.saturating_add(1) {
+                    let slot = node.node().search(key);
+                    if let Some(next) = node.key(slot.saturating_add(1)) {
+                        upper = Some(next);
+                    }
+                    node = self.cache.child(&node, slot, self.id, upper)?;
+                }
+                let slot = node.node().search(key);
+                if let Some(expect) = node.expect(slot, Some(self.id)) {
+                    self.cache.prefetch(expect);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Finds the leaf that `key` is in, if it is anywhere.
     pub(super) fn descend(&self, key: &Key) -> Result<Place> {
         let mut upper = None;

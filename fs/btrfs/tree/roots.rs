@@ -1,0 +1,509 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Finding trees by their id.
+//!
+//! The superblock points at the chunk tree and at the tree of roots, whose items point at all
+//! other trees. Those that there is one of are opened when the filesystem is; subvolumes when
+//! somebody first asks for them, and then stay open until the filesystem is closed.
+
+use btrfs_format::dir::{name_hash, DirItems};
+use btrfs_format::key::{item, Key};
+use btrfs_format::root::RootItem;
+use btrfs_format::superblock::{CompatRo, Incompat, Superblock};
+use btrfs_format::types::{objectid, Generation, Logical, TreeId};
+use core::fmt;
+use kernel::{
+    new_mutex,
+    prelude::*,
+    rbtree::{RBTree, RBTreeNode},
+    sync::{Arc, Mutex},
+};
+
+use super::block::Expect;
+use super::cache::{BlockSource, Severity, TreeCache};
+use super::view::TreeView;
+
+/// Options of mounting that say what to do about trees that cannot be opened.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct RootOptions {
+    /// Try the roots of earlier transactions (`rescue=usebackuproot`).
+    pub(crate) use_backup: bool,
+    /// Do without trees that files can be read without (`rescue=ignorebadroots`).
+    pub(crate) ignore_bad: bool,
+    /// Do not open the checksum tree (`rescue=ignoredatacsums`).
+    pub(crate) ignore_data_csums: bool,
+}
+
+/// Where a tree's root block is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct RootPtr {
+    logical: Logical,
+    generation: Generation,
+    level: u8,
+}
+
+/// An open tree.
+pub(crate) struct Root {
+    view: TreeView,
+    /// The root item; that of the trees the superblock points at is made up.
+    item: RootItem,
+    /// The offset of the root item's key: for a snapshot the transaction that made it.
+    key_offset: u64,
+}
+
+impl Root {
+    fn new(view: TreeView, item: RootItem, key_offset: u64) -> Result<Arc<Self>> {
+        // Everything below is found through it.
+        view.root().hold();
+        let root = Self {
+            view,
+            item,
+            key_offset,
+        };
+        Ok(Arc::new(root, GFP_KERNEL)?)
+    }
+
+    /// The tree's id.
+    pub(crate) fn id(&self) -> TreeId {
+        self.view.id()
+    }
+
+    /// The tree as of the last commit.
+    pub(crate) fn view(&self) -> TreeView {
+        self.view.clone()
+    }
+
+    /// The same, without a copy: for searches that end before the next commit is published.
+    pub(crate) fn tree(&self) -> &TreeView {
+        &self.view
+    }
+
+    /// The root item as of the last commit.
+    pub(crate) fn item(&self) -> &RootItem {
+        &self.item
+    }
+
+    /// The offset of the root item's key.
+    pub(crate) fn key_offset(&self) -> u64 {
+        self.key_offset
+    }
+
+    /// Whether the subvolume is read-only.
+    pub(crate) fn is_readonly(&self) -> bool {
+        self.item.is_readonly()
+    }
+
+    /// Whether the subvolume was deleted and only waits for being dropped.
+    pub(crate) fn is_dead(&self) -> bool {
+        self.item.refs.get() == 0
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        self.view.root().release();
+    }
+}
+
+/// The trees that there is one of. What may be missing is an `Option`.
+#[derive(Default)]
+pub(crate) struct Standard {
+    /// Extents and their references.
+    pub(crate) extent: Option<Arc<Root>>,
+    /// Checksums of data.
+    pub(crate) csum: Option<Arc<Root>>,
+    /// Device extents, statistics and replace state.
+    pub(crate) device: Option<Arc<Root>>,
+    /// Free space, if kept in a tree.
+    pub(crate) free_space: Option<Arc<Root>>,
+    /// Block groups, if not in the extent tree.
+    pub(crate) block_group: Option<Arc<Root>>,
+    /// Quotas, if enabled.
+    pub(crate) quota: Option<Arc<Root>>,
+    /// Subvolumes by UUID.
+    pub(crate) uuid: Option<Arc<Root>>,
+    /// The data that relocation moves.
+    pub(crate) data_reloc: Option<Arc<Root>>,
+}
+
+/// All trees of a filesystem.
+#[pin_data]
+pub(crate) struct Roots {
+    cache: Arc<TreeCache>,
+    chunk: Arc<Root>,
+    tree: Arc<Root>,
+    standard: Standard,
+    block_groups_apart: bool,
+    root_dir: u64,
+    /// Which backup is in use, if the superblock's own roots could not be.
+    backup: Option<usize>,
+    /// Subvolumes that were asked for, by id.
+    #[pin]
+    subvols: Mutex<RBTree<u64, Arc<Root>>>,
+}
+
+impl Roots {
+    /// The chunk tree, which has to be known before any other tree can be read.
+    ///
+    /// Fails with `EIO` when its root block cannot be read.
+    pub(crate) fn open_chunk_tree(
+        cache: &Arc<TreeCache>,
+        superblock: &Superblock,
+    ) -> Result<Arc<Root>> {
+        let at = RootPtr {
+            logical: superblock.chunk_root(),
+            generation: superblock.chunk_root_generation(),
+            level: superblock.chunk_root_level,
+        };
+        open_at(cache, TreeId::CHUNK_TREE, at).inspect_err(|&_error| {
+            cache
+                .source()
+                .report(Severity::Error, format_args!("failed to read chunk root"));
+        })
+    }
+
+    /// Opens the tree of roots and the standard trees; `chunk` is from
+    /// [`Self::open_chunk_tree`], and its chunks are known to the volume.
+    ///
+    /// Fails with what reading failed with, or `ENOENT` when a tree is missing.
+    pub(crate) fn open(
+        cache: &Arc<TreeCache>,
+        chunk: Arc<Root>,
+        superblock: &Superblock,
+        options: RootOptions,
+    ) -> Result<Arc<Self>> {
+        let own = RootPtr {
+            logical: superblock.root(),
+            generation: superblock.generation(),
+            level: superblock.root_level,
+        };
+        let mut backup = None;
+        let mut result = open_standard(cache, own, superblock, options);
+        if options.use_backup {
+            for (priority, (index, at)) in backups(superblock).enumerate().skip(1) {
+                if result.is_ok() {
+                    break;
+                }
+                cache.source().report(
+                    Severity::Warning,
+                    format_args!("try to load backup roots slot {priority}"),
+                );
+                result = open_standard(cache, at, superblock, options);
+                backup = Some(index);
+            }
+        }
+        let (tree, standard) = result?;
+        let init = pin_init!(Self {
+            cache: cache.clone(),
+            chunk,
+            tree,
+            standard,
+            block_groups_apart: superblock.compat_ro().contains(CompatRo::BLOCK_GROUP_TREE),
+            root_dir: superblock.root_dir_objectid.get(),
+            backup,
+            subvols <- new_mutex!(RBTree::new(), "btrfs-subvols"),
+        });
+        Arc::pin_init(init, GFP_KERNEL)
+    }
+
+    /// The cache all trees share.
+    pub(crate) fn cache(&self) -> &Arc<TreeCache> {
+        &self.cache
+    }
+
+    /// The chunk tree.
+    pub(crate) fn chunk(&self) -> &Arc<Root> {
+        &self.chunk
+    }
+
+    /// The tree of roots.
+    pub(crate) fn tree(&self) -> &Arc<Root> {
+        &self.tree
+    }
+
+    /// The other standard trees.
+    pub(crate) fn standard(&self) -> &Standard {
+        &self.standard
+    }
+
+    /// The tree with the block group items: one of its own, or the extent tree.
+    pub(crate) fn block_group(&self) -> Option<&Arc<Root>> {
+        if self.block_groups_apart {
+            self.standard.block_group.as_ref()
+        } else {
+            self.standard.extent.as_ref()
+        }
+    }
+
+    /// The index of the backup roots in use, unless it is the superblock's own.
+    pub(crate) fn backup(&self) -> Option<usize> {
+        self.backup
+    }
+
+    /// The last committed transaction.
+    pub(crate) fn generation(&self) -> Generation {
+        self.tree.tree().generation()
+    }
+
+    /// The tree with this id; a subvolume is opened if it is not yet.
+    ///
+    /// Fails with `ENOENT` when there is none, or it was deleted.
+    pub(crate) fn get(&self, id: TreeId) -> Result<Arc<Root>> {
+        let root = self.get_even_dead(id)?;
+        if root.is_dead() {
+            return Err(ENOENT);
+        }
+        Ok(root)
+    }
+
+    /// As [`Self::get`], but finds subvolumes too that were deleted and not dropped yet.
+    pub(crate) fn get_even_dead(&self, id: TreeId) -> Result<Arc<Root>> {
+        if let Some(root) = self.find_standard(id) {
+            return Ok(root.clone());
+        }
+        if !id.is_fstree() {
+            return Err(ENOENT);
+        }
+        if let Some(root) = self.subvols.lock().get(&id.get()) {
+            return Ok(root.clone());
+        }
+        let root = open_subvol(self.tree.tree(), id)?;
+        let node = RBTreeNode::new(id.get(), root.clone(), GFP_KERNEL)?;
+        let mut subvols = self.subvols.lock();
+        // Somebody may have been faster.
+        if let Some(other) = subvols.get(&id.get()) {
+            return Ok(other.clone());
+        }
+        subvols.insert(node);
+        Ok(root)
+    }
+
+    fn find_standard(&self, id: TreeId) -> Option<&Arc<Root>> {
+        let standard = &self.standard;
+        match id {
+            TreeId::ROOT_TREE => Some(&self.tree),
+            TreeId::CHUNK_TREE => Some(&self.chunk),
+            TreeId::EXTENT_TREE => standard.extent.as_ref(),
+            TreeId::CSUM_TREE => standard.csum.as_ref(),
+            TreeId::DEV_TREE => standard.device.as_ref(),
+            TreeId::FREE_SPACE_TREE => standard.free_space.as_ref(),
+            TreeId::BLOCK_GROUP_TREE => standard.block_group.as_ref(),
+            TreeId::QUOTA_TREE => standard.quota.as_ref(),
+            TreeId::UUID_TREE => standard.uuid.as_ref(),
+            TreeId::DATA_RELOC => standard.data_reloc.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The subvolume to mount when none is named.
+    ///
+    /// The entry `default` in the root tree's directory says; without it the top level is meant.
+    pub(crate) fn default_subvol(&self) -> Result<TreeId> {
+        const NAME: &[u8] = b"default";
+        let key = Key::new(self.root_dir, item::DIR_ITEM, name_hash(NAME));
+        let entry = self.tree.tree().get(key)?;
+        let found = entry
+            .as_ref()
+            .and_then(|item| DirItems::new(item).find_name(NAME));
+        Ok(found.map_or(TreeId::FS_TREE, |entry| TreeId(entry.location.objectid)))
+    }
+
+    /// Whether an orphan item says that dropping the subvolume `id` has begun or must.
+    pub(crate) fn is_orphan(&self, id: TreeId) -> Result<bool> {
+        let key = Key::new(objectid::ORPHAN, item::ORPHAN_ITEM, id.get());
+        Ok(self.tree.tree().get(key)?.is_some())
+    }
+}
+
+/// The backup roots, newest first: the newest is that of the superblock's own transaction.
+///
+/// Empty if no backup is of that transaction, because then the order is not known.
+fn backups(superblock: &Superblock) -> impl Iterator<Item = (usize, RootPtr)> + '_ {
+    let roots = &superblock.super_roots;
+    let newest = roots
+        .iter()
+        .position(|backup| backup.tree_root_gen == superblock.generation);
+    let count = newest.map_or(0, |_| roots.len());
+    let newest = newest.unwrap_or(0);
+    (0..count).filter_map(move |age| {
+        let index = (newest + count - age) % count;
+        let backup = roots.get(index)?;
+        let at = RootPtr {
+            logical: backup.tree_root.into(),
+            generation: backup.tree_root_gen.into(),
+            level: backup.tree_root_level,
+        };
+        Some((index, at))
+    })
+}
+
+/// Opens the tree whose root block is `at`, where a superblock says.
+fn open_at(cache: &Arc<TreeCache>, id: TreeId, at: RootPtr) -> Result<Arc<Root>> {
+    let view = open_view(cache, id, at)?;
+    let mut item = RootItem::zeroed();
+    item.bytenr = at.logical.into();
+    item.generation = at.generation.into();
+    item.level = at.level;
+    item.refs = 1.into();
+    Root::new(view, item, 0)
+}
+
+fn open_view(cache: &Arc<TreeCache>, id: TreeId, at: RootPtr) -> Result<TreeView> {
+    let block = cache.get(&Expect {
+        logical: at.logical,
+        generation: at.generation,
+        level: at.level,
+        tree: Some(id),
+        first: None,
+    })?;
+    // Inside, a snapshot has blocks of other subvolumes, but the root block is its own.
+    if block.owner() != id {
+        cache.source().report(
+            Severity::Critical,
+            format_args!(
+                "root={id} block={}, tree root owner mismatch, have {} expect {id}",
+                block.logical(),
+                block.owner(),
+            ),
+        );
+        return Err(EUCLEAN);
+    }
+    Ok(TreeView::new(cache.clone(), block, id))
+}
+
+/// Opens a tree by its root item.
+fn open_item(tree: &TreeView, key: Key, data: &[u8]) -> Result<Arc<Root>> {
+    let mut item = RootItem::parse(data).ok_or(EUCLEAN)?;
+    if !item
+        .inode
+        .flags()
+        .contains(btrfs_format::inode::InodeFlags::ROOT_ITEM_INIT)
+    {
+        // From before the fields were initialised.
+        item.flags = 0.into();
+        item.byte_limit = 0.into();
+    }
+    let at = RootPtr {
+        logical: item.bytenr(),
+        generation: item.generation(),
+        level: item.level,
+    };
+    let view = open_view(tree.cache(), TreeId(key.objectid), at)?;
+    Root::new(view, item, key.offset)
+}
+
+/// Opens a standard tree.
+fn open_standard_tree(tree: &TreeView, id: TreeId) -> Result<Arc<Root>> {
+    let key = Key::new(id.get(), item::ROOT_ITEM, 0);
+    let item = tree.get(key)?.ok_or(ENOENT)?;
+    open_item(tree, key, &item)
+}
+
+/// Opens a subvolume: by the last of its root items, whatever transaction made it.
+fn open_subvol(tree: &TreeView, id: TreeId) -> Result<Arc<Root>> {
+    let cursor = tree.seek_at_or_before(Key::new(id.get(), item::ROOT_ITEM, u64::MAX))?;
+    match cursor.item() {
+        Some((key, data)) if key.objectid == id.get() && key.item_type == item::ROOT_ITEM => {
+            // No tree is made in the last possible transaction.
+            if key.offset == u64::MAX {
+                return Err(EUCLEAN);
+            }
+            open_item(tree, key, data)
+        }
+        _ => Err(ENOENT),
+    }
+}
+
+/// Opens the tree of roots at `at` and the standard trees it points to.
+fn open_standard(
+    cache: &Arc<TreeCache>,
+    at: RootPtr,
+    superblock: &Superblock,
+    options: RootOptions,
+) -> Result<(Arc<Root>, Standard)> {
+    let log = &**cache.source();
+    let root = open_at(cache, TreeId::ROOT_TREE, at).inspect_err(|&_error| {
+        log.report(Severity::Warning, format_args!("couldn't read tree root"));
+    })?;
+    let tree = root.tree();
+    let compat_ro = superblock.compat_ro();
+    let mut standard = Standard {
+        extent: open_named(log, tree, TreeId::EXTENT_TREE, "extent", options)?,
+        ..Standard::default()
+    };
+    if !options.ignore_data_csums {
+        standard.csum = open_named(log, tree, TreeId::CSUM_TREE, "csum", options)?;
+    }
+    if compat_ro.contains(CompatRo::FREE_SPACE_TREE) {
+        standard.free_space =
+            open_named(log, tree, TreeId::FREE_SPACE_TREE, "free space", options)?;
+    }
+    if compat_ro.contains(CompatRo::BLOCK_GROUP_TREE) {
+        standard.block_group = open_wanted(log, tree, TreeId::BLOCK_GROUP_TREE, options)?;
+    }
+    standard.device = open_wanted(log, tree, TreeId::DEV_TREE, options)?;
+    if !superblock.incompat().contains(Incompat::REMAP_TREE) {
+        standard.data_reloc = open_wanted(log, tree, TreeId::DATA_RELOC, options)?;
+    }
+    standard.quota = open_standard_tree(tree, TreeId::QUOTA_TREE).ok();
+    standard.uuid = match open_standard_tree(tree, TreeId::UUID_TREE) {
+        Err(error) if error != ENOENT && !options.ignore_bad => {
+            report_failed(log, TreeId::UUID_TREE, error);
+            return Err(error);
+        }
+        result => result.ok(),
+    };
+    Ok((root, standard))
+}
+
+fn open_named(
+    log: &dyn BlockSource,
+    tree: &TreeView,
+    id: TreeId,
+    name: &str,
+    options: RootOptions,
+) -> Result<Option<Arc<Root>>> {
+    let result = open_standard_tree(tree, id);
+    if result.is_err() {
+        log.report(Severity::Error, format_args!("failed to load root {name}"));
+    }
+    match result {
+        Err(_) if options.ignore_bad => Ok(None),
+        result => result.map(Some),
+    }
+}
+
+fn open_wanted(
+    log: &dyn BlockSource,
+    tree: &TreeView,
+    id: TreeId,
+    options: RootOptions,
+) -> Result<Option<Arc<Root>>> {
+    match open_standard_tree(tree, id) {
+        Ok(root) => Ok(Some(root)),
+        Err(_) if options.ignore_bad => Ok(None),
+        Err(error) => {
+            report_failed(log, id, error);
+            Err(error)
+        }
+    }
+}
+
+fn report_failed(log: &dyn BlockSource, id: TreeId, error: Error) {
+    log.report(
+        Severity::Warning,
+        format_args!("failed to read root (objectid={id}): {}", ErrorName(error)),
+    );
+}
+
+/// Prints an error as the kernel's `%pe` does.
+struct ErrorName(Error);
+
+impl fmt::Display for ErrorName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.name().and_then(|name| name.to_str().ok()) {
+            Some(name) => write!(f, "-{name}"),
+            None => write!(f, "{}", self.0.to_errno()),
+        }
+    }
+}
