@@ -6,10 +6,13 @@
 //! pointer to it said, and then every member of it by the tree checker. The texts are those that
 //! C btrfs logs and tools look for.
 
+use btrfs_format::check::{check_block, check_owner, CheckContext, Expected};
+use btrfs_format::crc32c::Crc32c;
 use btrfs_format::geometry::Geometry;
 use btrfs_format::header::Header;
 use btrfs_format::key::Key;
-use btrfs_format::types::{TreeId, Uuid, MAX_LEVEL};
+use btrfs_format::superblock::Incompat;
+use btrfs_format::types::{Generation, Uuid, MAX_LEVEL};
 use core::fmt;
 use kernel::prelude::*;
 
@@ -20,8 +23,16 @@ use super::cache::{BlockSource, Severity};
 pub(crate) struct Verifier {
     /// Sizes and checksum type.
     pub(crate) geometry: Geometry,
-    /// The UUID in every header: the metadata UUID.
-    pub(crate) fsid: Uuid,
+    /// Feature bits of the superblock.
+    pub(crate) incompat: Incompat,
+    /// The superblock's generation.
+    pub(crate) generation: Generation,
+    /// The UUIDs that headers may have: the metadata UUID, and those of seeds.
+    pub(crate) fsids: KVec<Uuid>,
+    /// Whether the filesystem may be written.
+    pub(crate) writable: bool,
+    /// The routine that hashes names.
+    pub(crate) crc32c: Crc32c,
     /// Checksum of a byte string, left-aligned; see `Geometry::csum_size`.
     pub(crate) checksum: fn(&Geometry, &[u8]) -> [u8; CSUM_MAX],
     /// Use blocks whose checksum is wrong (`rescue=ignoremetacsums`).
@@ -39,23 +50,11 @@ pub(super) fn kind(level: u8) -> &'static str {
     }
 }
 
-/// Whether a block with this owner may be in the tree `tree`.
-///
-/// Subvolumes share blocks with their snapshots, other trees with nobody. The trees of the log
-/// and of relocation have ids that their blocks do not carry.
-pub(super) fn owner_fits(tree: TreeId, owner: TreeId) -> bool {
-    match tree {
-        TreeId::TREE_LOG | TreeId::TREE_RELOC => true,
-        _ if tree.is_fstree() => owner.is_fstree(),
-        _ => tree == owner,
-    }
-}
-
 /// Checks a verified block against what a pointer says.
 pub(super) fn matches(block: &TreeBlock, expect: &Expect) -> Result {
     let owner = expect
         .tree
-        .is_none_or(|tree| owner_fits(tree, block.owner()));
+        .is_none_or(|tree| check_owner(block.owner(), tree).is_ok());
     let first = expect.first.is_none_or(|first| block.key(0) == Some(first));
     if block.level() == expect.level && owner && first {
         Ok(())
@@ -121,7 +120,7 @@ impl Verifier {
         expect: &Expect,
     ) -> Result {
         let at = expect.logical;
-        let message = if header.bytenr() != at {
+        if header.bytenr() != at {
             log.report(
                 Severity::Error,
                 format_args!(
@@ -129,9 +128,11 @@ impl Verifier {
                     header.bytenr()
                 ),
             );
-            return Err(EIO);
-        } else if header.fsid != self.fsid {
-            format_args!("bad fsid on logical {at} mirror {mirror}")
+        } else if !self.fsids.contains(&header.fsid) {
+            log.report(
+                Severity::Error,
+                format_args!("bad fsid on logical {at} mirror {mirror}"),
+            );
         } else if header.level >= MAX_LEVEL {
             log.report(
                 Severity::Error,
@@ -140,11 +141,9 @@ impl Verifier {
                     header.level
                 ),
             );
-            return Err(EIO);
         } else {
             return Ok(());
-        };
-        log.report(Severity::Error, message);
+        }
         Err(EIO)
     }
 
@@ -236,37 +235,28 @@ impl Verifier {
     }
 
     fn check_content(&self, log: &dyn BlockSource, bytes: &[u8], expect: &Expect) -> Result {
-        let header = Header::of(bytes).ok_or(EUCLEAN)?;
-        let Some(tree) = expect.tree else {
-            return Ok(());
+        let context = CheckContext {
+            geometry: self.geometry,
+            incompat: self.incompat,
+            generation: self.generation,
+            fsids: &self.fsids,
+            writable: self.writable,
+            crc32c: self.crc32c,
         };
-        if !owner_fits(tree, header.owner()) {
+        let expected = Expected {
+            logical: expect.logical,
+            level: Some(expect.level),
+            generation: Some(expect.generation),
+            owner: expect.tree,
+            first_key: expect.first,
+        };
+        check_block(bytes, &context, &expected).map_err(|violation| {
             log.report(
                 Severity::Critical,
-                format_args!(
-                    "corrupted {}, root={tree} block={} owner mismatch, have {} expect {}",
-                    kind(header.level),
-                    expect.logical,
-                    header.owner(),
-                    OwnerRange(tree),
-                ),
+                format_args!("{}", violation.describe(bytes)),
             );
-            return Err(EUCLEAN);
-        }
-        Ok(())
-    }
-}
-
-/// The owners a tree's blocks may have.
-struct OwnerRange(TreeId);
-
-impl fmt::Display for OwnerRange {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_fstree() {
-            write!(f, "[{}, {}]", TreeId::FIRST_FREE, TreeId::LAST_FREE)
-        } else {
-            write!(f, "{}", self.0)
-        }
+            EUCLEAN
+        })
     }
 }
 
