@@ -15,3 +15,4 @@
 pub(crate) use btrfs_bindings as bindings;
 
 pub mod rcu;
+pub mod compress;
