@@ -34,6 +34,8 @@ pub struct Plan<'a> {
     pub kernel: &'a Kernel,
     pub rundir: &'a RunDir,
     pub images: &'a [Image],
+    /// Directories to mount, and whether they may be written; parents first.
+    pub shares: &'a [(bool, PathBuf)],
     /// Memory in bytes.
     pub memory: u64,
     pub stdin: &'a Channel,
@@ -56,11 +58,13 @@ pub fn run(options: &Options) -> Result<i32> {
     let log = keep_open(log)?;
     let ram: u64 = options.ram.iter().sum();
     let (stdin, stdout, stderr) = (Channel::input()?, Channel::output()?, Channel::output()?);
+    let shares = shares(options)?;
     let plan = Plan {
         options,
         kernel: &kernel,
         rundir: &rundir,
         images: &images,
+        shares: &shares,
         memory: options.mem.unwrap_or(DEFAULT_MEM + ram + ram / 16),
         stdin: &stdin,
         stdout: &stdout,
@@ -283,7 +287,17 @@ fn write_init(plan: &Plan<'_>, module: Option<&Path>) -> Result<()> {
             .collect::<Vec<_>>()
             .join(" "),
     );
-    set("vm_shares", &shares(plan)?);
+    let shares = plan
+        .shares
+        .iter()
+        .fold(String::new(), |text, (writable, dir)| {
+            format!(
+                "{text}{} {}\n",
+                if *writable { "rw" } else { "ro" },
+                dir.display()
+            )
+        });
+    set("vm_shares", &shares);
     set("vm_size", &terminal_size());
     let disks = (0..plan.images.len()).map(|index| disk_name(options.arch, index));
     set("DISKS", &disks.collect::<Vec<_>>().join(" "));
@@ -346,11 +360,10 @@ fn copy_modules(plan: &Plan<'_>, module: Option<&Path>) -> Result<String> {
     Ok(names.join(" "))
 }
 
-/// Directories that must be mounted in the guest, as lines `ro|rw PATH`: the shares, and what would
-/// be hidden by the guest's private directories.
-fn shares(plan: &Plan<'_>) -> Result<String> {
-    let mut lines: Vec<(bool, PathBuf)> = plan
-        .options
+/// Directories that must be mounted in the guest: the shares, and what would be hidden by the
+/// guest's private directories.
+fn shares(options: &Options) -> Result<Vec<(bool, PathBuf)>> {
+    let mut shares: Vec<(bool, PathBuf)> = options
         .shares
         .iter()
         .map(|share| (share.writable, share.dir.clone()))
@@ -360,19 +373,13 @@ fn shares(plan: &Plan<'_>) -> Result<String> {
         let hidden = ["/tmp", "/mnt", "/run", "/var/tmp"]
             .iter()
             .any(|top| dir.starts_with(top));
-        if hidden && !lines.iter().any(|(_, other)| dir.starts_with(other)) {
-            lines.push((false, dir));
+        if hidden && dir.exists() && !shares.iter().any(|(_, other)| dir.starts_with(other)) {
+            shares.push((false, dir));
         }
     }
     // Parents first, so that none hides another.
-    lines.sort_by_key(|(_, dir)| dir.components().count());
-    Ok(lines.iter().fold(String::new(), |text, (writable, dir)| {
-        format!(
-            "{text}{} {}\n",
-            if *writable { "rw" } else { "ro" },
-            dir.display()
-        )
-    }))
+    shares.sort_by_key(|(_, dir)| dir.components().count());
+    Ok(shares)
 }
 
 fn terminal_size() -> String {
