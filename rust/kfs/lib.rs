@@ -14,5 +14,9 @@
 #[allow(unused_imports)]
 pub(crate) use btrfs_bindings as bindings;
 
+pub mod arc_cell;
+pub mod log;
+pub mod random;
 pub mod rcu;
+pub mod task;
 pub mod compress;

@@ -185,6 +185,12 @@ on_disk! {
 }
 
 impl Superblock {
+    /// Views a block. Checks nothing.
+    #[inline]
+    pub fn of(block: &[u8; SUPER_SIZE]) -> &Self {
+        zerocopy::transmute_ref!(block)
+    }
+
     /// Views the first [`SUPER_SIZE`] bytes of `bytes`. Checks nothing but that they are there.
     #[inline]
     pub fn parse(bytes: &[u8]) -> Option<&Self> {

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The current task.
+//!
+//! C header: [`include/linux/sched.h`](srctree/include/linux/sched.h)
+
+use core::fmt;
+use kernel::task::Task;
+
+/// The name of a task, as `ps` shows it.
+#[derive(Clone, Copy)]
+pub struct Comm([u8; 16]);
+
+impl Comm {
+    /// The name of the current task.
+    pub fn current() -> Self {
+        // SAFETY: The current task is valid while it runs. Its name may be changed by another
+        // thread meanwhile; then the copy is a mixture of two names.
+        let comm = unsafe { core::ptr::addr_of!((*Task::current_raw()).comm).read_volatile() };
+        Self(comm.map(|c| c as u8))
+    }
+
+    /// Its bytes, without terminator.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.split(|b| *b == 0).next().unwrap_or(&[])
+    }
+}
+
+impl fmt::Display for Comm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for part in self.as_bytes().utf8_chunks() {
+            f.write_str(part.valid())?;
+            if !part.invalid().is_empty() {
+                f.write_str("?")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The number of the current thread; neighbouring threads have neighbouring numbers.
+pub fn current_tid() -> u32 {
+    // SAFETY: The current task is valid while it runs; its number does not change.
+    let pid = unsafe { (*Task::current_raw()).pid };
+    pid.unsigned_abs()
+}
