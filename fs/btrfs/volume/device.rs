@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A device of an open file system.
+
+use super::{
+    log::Log,
+    registry::Member,
+    stats::{DevStatValues, DevStats},
+};
+use btrfs_format::{
+    device::{DevItem, DevStat},
+    DevId, Generation, Uuid,
+};
+use core::fmt;
+use kernel::{
+    new_spinlock,
+    prelude::*,
+    sync::{
+        atomic::{ordering::Relaxed, Atomic},
+        Arc, SpinLock,
+    },
+};
+use kfs::block::BlockDevice;
+
+/// A device of an open file system: one that is there, or one that is missing.
+///
+/// Which of the two does not change while the file system is open.
+#[pin_data]
+pub(crate) struct Device {
+    devid: DevId,
+    uuid: Uuid,
+    /// The device node; none of a missing device.
+    open: Option<OpenDevice>,
+    /// Error counters.
+    stats: DevStats,
+    /// A device item or a chunk names it.
+    in_metadata: Atomic<bool>,
+    #[pin]
+    state: SpinLock<DeviceState>,
+}
+
+/// What a device has that is there.
+pub(super) struct OpenDevice {
+    pub(super) bdev: Arc<BlockDevice>,
+    /// Knows the path, which scans may change.
+    pub(super) member: Arc<Member>,
+    /// The generation of its superblock when it was opened.
+    pub(super) generation: Generation,
+    /// It may be written: opened for that, and not part of a seed.
+    pub(super) writable: bool,
+}
+
+/// What the device item says.
+#[derive(Clone, Copy)]
+pub(crate) struct DeviceState {
+    /// The metadata UUID of the file system that the device belongs to: a seed's differs from
+    /// that of the file system that is open.
+    pub(crate) fsid: Uuid,
+    /// Size that the file system uses, in bytes.
+    pub(crate) total_bytes: u64,
+    /// Bytes that chunks occupy.
+    pub(crate) bytes_used: u64,
+    /// Whether there is a device item for it.
+    pub(crate) item_found: bool,
+}
+
+impl Device {
+    /// Makes a device that is there (`open`) or missing.
+    pub(super) fn new(
+        devid: DevId,
+        uuid: Uuid,
+        fsid: Uuid,
+        open: Option<OpenDevice>,
+    ) -> Result<Arc<Self>> {
+        Arc::pin_init(
+            pin_init!(Self {
+                devid,
+                uuid,
+                open,
+                stats: DevStats::new(),
+                in_metadata: Atomic::new(false),
+                state <- new_spinlock!(DeviceState {
+                    fsid,
+                    total_bytes: 0,
+                    bytes_used: 0,
+                    item_found: false,
+                }),
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Its id within the file system.
+    pub(crate) fn devid(&self) -> DevId {
+        self.devid
+    }
+
+    /// Its own UUID.
+    pub(crate) fn uuid(&self) -> Uuid {
+        self.uuid
+    }
+
+    /// The block device; `None` if it is missing.
+    pub(crate) fn bdev(&self) -> Option<&Arc<BlockDevice>> {
+        self.open.as_ref().map(|open| &open.bdev)
+    }
+
+    /// Whether it is not there.
+    pub(crate) fn is_missing(&self) -> bool {
+        self.open.is_none()
+    }
+
+    /// Whether it may be written.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.open.as_ref().is_some_and(|open| open.writable)
+    }
+
+    /// The generation of its superblock when it was opened; 0 of a missing one.
+    pub(crate) fn generation(&self) -> Generation {
+        self.open
+            .as_ref()
+            .map_or(Generation(0), |open| open.generation)
+    }
+
+    /// Error counters.
+    pub(crate) fn stats(&self) -> &DevStats {
+        &self.stats
+    }
+
+    /// What its device item says.
+    pub(crate) fn state(&self) -> DeviceState {
+        *self.state.lock()
+    }
+
+    /// Whether the file system uses it: a device item or a chunk names it.
+    pub(crate) fn in_metadata(&self) -> bool {
+        self.in_metadata.load(Relaxed)
+    }
+
+    pub(super) fn set_in_metadata(&self) {
+        self.in_metadata.store(true, Relaxed);
+    }
+
+    /// Takes over what a device item says.
+    pub(super) fn set_item(&self, item: &DevItem) {
+        let mut state = self.state.lock();
+        state.fsid = item.fsid;
+        state.total_bytes = item.total_bytes.get();
+        state.bytes_used = item.bytes_used.get();
+        state.item_found = true;
+        drop(state);
+        self.set_in_metadata();
+    }
+
+    /// The path in messages and ioctls.
+    pub(crate) fn path(&self) -> DevicePath<'_> {
+        DevicePath(self)
+    }
+
+    /// Runs `f` on the path of the device node, without terminator; empty if missing.
+    pub(crate) fn with_path<R>(&self, f: impl FnOnce(&[u8]) -> R) -> R {
+        match &self.open {
+            Some(open) => open.member.with_path(f),
+            None => f(b""),
+        }
+    }
+
+    /// Counts an error and reports it.
+    pub(crate) fn count(&self, stat: DevStat, log: &Log) {
+        if let Some(values) = self.stats.count(stat) {
+            log.error_limited(format_args!("bdev {} errs: {values}", self.path()));
+        }
+    }
+
+    /// Begins with the counters of the device tree, and says so if any is not 0.
+    pub(super) fn load_stats(&self, stored: [u64; DevStat::ALL.len()], log: &Log) {
+        self.stats.load(stored);
+        let values: DevStatValues = self.stats.get();
+        if !values.is_clean() {
+            log.info(format_args!("bdev {} errs: {values}", self.path()));
+        }
+    }
+}
+
+/// Displays the path of a device.
+pub(crate) struct DevicePath<'a>(&'a Device);
+
+impl fmt::Display for DevicePath<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.with_path(|path| {
+            if path.is_empty() {
+                f.write_str("<missing disk>")
+            } else {
+                super::log::write_bytes(f, path)
+            }
+        })
+    }
+}

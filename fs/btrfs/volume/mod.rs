@@ -1,0 +1,208 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Volumes: file systems as sets of devices, and reading logical addresses from them.
+//!
+//! * [`registry`] knows which devices belong together, from scans.
+//! * [`Volume`] is an open file system: its devices, its superblock, its chunks.
+//! * [`chunk_map`] maps logical addresses to chunks, [`raid`] offsets in a chunk to devices.
+//! * [`io`] reads, tries the other copies where one is bad, and repairs it.
+//!
+//! # Life of a volume
+//!
+//! A mount calls [`registry::find`] and, if the file system is not mounted yet,
+//! [`Volume::open`], which opens the devices, checks the superblock and learns the system chunks
+//! from it. Now the chunk tree can be read; whoever reads it hands all devices and
+//! chunks to the volume ([`Volume::add_device`], [`Volume::add_chunk`]) and ends with
+//! [`Volume::seal`]. Dropping the volume closes the devices.
+//!
+//! # Invariants
+//!
+//! * Whether a device is there or missing does not change while the volume is open.
+//! * Nothing is written unless the volume is writable, and never to a seed.
+//! * Data is handed out only if a checksum says it is right, where there is one.
+//!
+//! # Locks
+//!
+//! The registry's mutex, then the list of devices; both are for mount and control paths. Reads take
+//! no lock.
+//!
+//! # Bounds
+//!
+//! Recovering a damaged read takes buffers for [`io`]'s `RUN_SECTORS` sectors and, with parity, as
+//! much for each device of the row; it works on one such run after the other.
+
+#![forbid(unsafe_code)]
+#![deny(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used
+)]
+// Parts that the next layers are about to use.
+#![allow(dead_code)]
+
+pub(crate) mod chunk_map;
+pub(crate) mod csum;
+pub(crate) mod device;
+mod io;
+mod load;
+pub(crate) mod log;
+mod open;
+pub(crate) mod raid;
+pub(crate) mod registry;
+pub(crate) mod stats;
+pub(crate) mod superblock;
+
+pub(crate) use chunk_map::{Chunk, ChunkMap};
+pub(crate) use csum::Checksum;
+pub(crate) use device::Device;
+pub(crate) use io::{DataClient, DataRead, FilePosition};
+pub(crate) use log::Log;
+
+use btrfs_format::{Geometry, Logical, Superblock, Uuid};
+use kernel::{
+    prelude::*,
+    sync::{
+        atomic::{ordering::Relaxed, Atomic},
+        Arc, Mutex,
+    },
+};
+use kfs::block::Holder;
+use registry::{EntryId, Identity, Lease};
+use superblock::SuperBuf;
+
+/// How a volume is opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct OpenOptions {
+    /// The file system may be written: not a read-only mount.
+    pub(crate) writable: bool,
+    /// Devices may be missing (`degraded`).
+    pub(crate) degraded: bool,
+    /// Unknown flags in the superblock are passed over (`rescue=ignoresuperflags`).
+    pub(crate) ignore_super_flags: bool,
+}
+
+/// An open file system.
+///
+/// The order of the fields is that in which they go: devices are closed before the registry
+/// hears of it.
+#[pin_data]
+pub(crate) struct Volume {
+    log: Log,
+    superblock: SuperBuf,
+    geometry: Geometry,
+    identity: Identity,
+    degraded: bool,
+    writable: Atomic<bool>,
+    #[pin]
+    chunks: ChunkMap,
+    #[pin]
+    devices: Mutex<Devices>,
+    /// All devices are claimed in its name.
+    holder: Arc<Holder>,
+    lease: Lease,
+}
+
+/// The devices of a volume.
+struct Devices {
+    /// Present and missing ones, sorted by id; those of seeds come after all others.
+    list: KVec<Arc<Device>>,
+    /// UUIDs of the seeds.
+    seeds: KVec<Uuid>,
+}
+
+impl Volume {
+    /// The superblock with which it was opened.
+    pub(crate) fn superblock(&self) -> &Superblock {
+        &self.superblock
+    }
+
+    /// Sizes that the structures depend on.
+    pub(crate) fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// Log lines in the file system's name.
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// By which UUIDs it is known. That of users may be made up.
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Identifies the file system in the registry, to find out whether it is mounted.
+    pub(crate) fn id(&self) -> EntryId {
+        self.lease.id()
+    }
+
+    /// Whether devices may be missing.
+    pub(crate) fn is_degraded_allowed(&self) -> bool {
+        self.degraded
+    }
+
+    /// Whether it may be written; only then bad copies are repaired.
+    pub(crate) fn is_writable(&self) -> bool {
+        self.writable.load(Relaxed)
+    }
+
+    /// Makes it read-only: from now on nothing is repaired.
+    pub(crate) fn set_read_only(&self) {
+        self.writable.store(false, Relaxed);
+    }
+
+    /// Its chunks.
+    pub(crate) fn chunks(&self) -> &ChunkMap {
+        &self.chunks
+    }
+
+    /// Its devices, present and missing, sorted by id, those of seeds last.
+    pub(crate) fn devices(&self) -> Result<KVec<Arc<Device>>> {
+        let devices = self.devices.lock();
+        let mut list = KVec::with_capacity(devices.list.len(), GFP_KERNEL)?;
+        for device in devices.list.iter() {
+            list.push(device.clone(), GFP_KERNEL)?;
+        }
+        Ok(list)
+    }
+
+    /// Finds a device by its id, and by its UUID if that is given.
+    pub(crate) fn find_device(
+        &self,
+        devid: btrfs_format::DevId,
+        uuid: Option<Uuid>,
+    ) -> Option<Arc<Device>> {
+        self.devices
+            .lock()
+            .list
+            .iter()
+            .find(|device| device.devid() == devid && uuid.is_none_or(|uuid| device.uuid() == uuid))
+            .cloned()
+    }
+
+    /// Whether a tree block with this UUID in its header may belong here: the metadata UUID, or
+    /// that of a seed.
+    pub(crate) fn is_own_uuid(&self, uuid: Uuid) -> bool {
+        uuid == self.identity.metadata_uuid || self.devices.lock().seeds.iter().any(|s| *s == uuid)
+    }
+
+    /// The chunk that holds `len` bytes from `logical` on, and the offset in it. Logs if there
+    /// is none: the address comes from a damaged structure.
+    ///
+    /// `EIO` if the range is in no chunk, or in more than one.
+    fn locate(&self, logical: Logical, len: u64) -> Result<(Arc<Chunk>, u64)> {
+        let found = self.chunks.get(logical).and_then(|chunk| {
+            let (offset, rest) = chunk.offset_of(logical)?;
+            (rest >= len).then_some((chunk, offset))
+        });
+        found.ok_or_else(|| {
+            self.log.print_limited(
+                kfs::log::Level::Critical,
+                format_args!("unable to find chunk map for logical {logical} length {len}"),
+            );
+            EIO
+        })
+    }
+}
