@@ -5,4 +5,193 @@
  * Sorted alphabetically; prototypes are in io.h, which bindgen reads.
  */
 
+#include <linux/highmem.h>
+#include <linux/mm.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include <linux/vmalloc.h>
+#include <linux/workqueue.h>
+
 #include "io.h"
+
+/* For small objects on paths that cannot report a failure. */
+void *kfs_alloc_nofail(size_t size)
+{
+	return kmalloc(size, GFP_NOFS | __GFP_NOFAIL);
+}
+
+unsigned int kfs_bdev_logical_block_size(struct block_device *bdev)
+{
+	return bdev_logical_block_size(bdev);
+}
+
+unsigned int kfs_bdev_max_discard_sectors(struct block_device *bdev)
+{
+	return bdev_max_discard_sectors(bdev);
+}
+
+bool kfs_bdev_nonrot(struct block_device *bdev)
+{
+	return !bdev_rot(bdev);
+}
+
+loff_t kfs_bdev_nr_bytes(struct block_device *bdev)
+{
+	return bdev_nr_bytes(bdev);
+}
+
+bool kfs_bdev_read_only(struct block_device *bdev)
+{
+	return bdev_read_only(bdev);
+}
+
+/* Like bdev_rw_virt(), but takes vmalloc memory too. */
+int kfs_bdev_rw(struct block_device *bdev, u64 pos, void *data, size_t len,
+		blk_opf_t opf)
+{
+	struct bio *bio;
+	int error;
+
+	bio = bio_alloc(bdev, bio_max_segs(bio_add_max_vecs(data, len)), opf,
+			GFP_NOFS);
+	bio->bi_iter.bi_sector = pos >> SECTOR_SHIFT;
+	if (!is_vmalloc_addr(data))
+		bio_add_virt_nofail(bio, data, len);
+	else if (!bio_add_vmalloc(bio, data, len)) {
+		bio_put(bio);
+		return -EINVAL;
+	}
+	error = submit_bio_wait(bio);
+	if (is_vmalloc_addr(data) && !op_is_write(opf))
+		invalidate_kernel_vmap_range(data, len);
+	bio_put(bio);
+	return error;
+}
+
+bool kfs_bdev_zoned(struct block_device *bdev)
+{
+	return bdev_is_zoned(bdev);
+}
+
+void kfs_bdevname(struct block_device *bdev, char *buf, size_t len)
+{
+	snprintf(buf, len, "%pg", bdev);
+}
+
+int kfs_bio_errno(const struct bio *bio)
+{
+	return blk_status_to_errno(bio->bi_status);
+}
+
+/*
+ * The bio borrows @vecs, as one made from an ITER_BVEC does: no table of its own,
+ * no limit on the number of vectors but its size.
+ */
+void kfs_bio_setup(struct bio *bio, struct block_device *bdev, blk_opf_t opf,
+		   u64 pos, const struct bio_vec *vecs, unsigned int offset,
+		   unsigned int len, bio_end_io_t *end_io, void *private)
+{
+	bio_init(bio, bdev, NULL, 0, opf);
+	bio->bi_io_vec = (struct bio_vec *)vecs;
+	bio->bi_iter.bi_sector = pos >> SECTOR_SHIFT;
+	bio->bi_iter.bi_offset = offset;
+	bio->bi_iter.bi_size = len;
+	bio_set_flag(bio, BIO_CLONED);
+	bio->bi_end_io = end_io;
+	bio->bi_private = private;
+}
+
+void kfs_blake2b(const u8 *data, size_t len, u8 *out, size_t outlen)
+{
+	blake2b(NULL, 0, data, len, out, outlen);
+}
+
+void kfs_blake2b_init(struct blake2b_ctx *ctx, size_t outlen)
+{
+	blake2b_init(ctx, outlen);
+}
+
+void kfs_destroy_workqueue(struct workqueue_struct *wq)
+{
+	destroy_workqueue(wq);
+}
+
+struct inode *kfs_folio_inode(struct folio *folio)
+{
+	return folio->mapping->host;
+}
+
+struct page *kfs_folio_page(struct folio *folio, size_t index)
+{
+	return folio_page(folio, index);
+}
+
+size_t kfs_folio_pos_offset(struct folio *folio, loff_t pos)
+{
+	return offset_in_folio(folio, pos);
+}
+
+/*
+ * How finely the end of a read can be reported to iomap: the block size, if it keeps
+ * state per block for this folio, else 0.
+ */
+size_t kfs_folio_read_granule(struct folio *folio)
+{
+	return folio->private ? i_blocksize(folio->mapping->host) : 0;
+}
+
+size_t kfs_folio_size(struct folio *folio)
+{
+	return folio_size(folio);
+}
+
+struct workqueue_struct *kfs_io_workqueue(const char *name, bool highpri)
+{
+	return alloc_workqueue("%s", WQ_MEM_RECLAIM | WQ_UNBOUND |
+			       (highpri ? WQ_HIGHPRI : 0), 0, name);
+}
+
+void *kfs_kmap_local(struct page *page)
+{
+	return kmap_local_page(page);
+}
+
+void kfs_kunmap_local(void *addr)
+{
+	kunmap_local(addr);
+}
+
+void kfs_mapping_set_large_folios(struct address_space *mapping)
+{
+	mapping_set_large_folios(mapping);
+}
+
+void kfs_memalloc_nofs_restore(unsigned int flags)
+{
+	memalloc_nofs_restore(flags);
+}
+
+unsigned int kfs_memalloc_nofs_save(void)
+{
+	return memalloc_nofs_save();
+}
+
+unsigned int kfs_readahead_pages(struct readahead_control *rac)
+{
+	return readahead_count(rac);
+}
+
+void kfs_sha256_update(struct sha256_ctx *ctx, const u8 *data, size_t len)
+{
+	sha256_update(ctx, data, len);
+}
+
+struct page *kfs_virt_to_page(const void *addr)
+{
+	return virt_to_page(addr);
+}
+
+struct page *kfs_vmalloc_to_page(const void *addr)
+{
+	return is_vmalloc_addr(addr) ? vmalloc_to_page(addr) : NULL;
+}

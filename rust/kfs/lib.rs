@@ -15,8 +15,15 @@
 pub(crate) use btrfs_bindings as bindings;
 
 pub mod arc_cell;
+pub mod block;
+pub mod compress;
+pub mod csum;
+pub mod iomap;
 pub mod log;
+pub mod mem;
+pub mod pagecache;
+pub mod raid;
 pub mod random;
 pub mod rcu;
+pub mod sync;
 pub mod task;
-pub mod compress;

@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Lists of memory pieces that I/O fills or empties.
+//!
+//! An [`IoBuf`] looks like one run of bytes. It owns its pieces, and a request owns the
+//! buffer while I/O runs on it: so nobody looks at memory that a device is writing, and
+//! no piece can go away under a device.
+
+use crate::{bindings, mem::KBuf, pagecache::FolioRange};
+use core::ops::Range;
+use kernel::{page::PAGE_SIZE, prelude::*};
+
+/// A piece of an [`IoBuf`].
+pub enum Segment {
+    /// Kernel memory.
+    Buf(KBuf),
+    /// A range of a page-cache folio that is being read.
+    Folio(FolioRange),
+}
+
+impl Segment {
+    fn len(&self) -> usize {
+        match self {
+            Segment::Buf(buf) => buf.len(),
+            Segment::Folio(range) => range.len(),
+        }
+    }
+}
+
+struct Entry {
+    /// Offset of the segment in the buffer.
+    start: usize,
+    mem: Segment,
+}
+
+/// An ordered list of owned memory pieces, addressed like one run of bytes.
+///
+/// # Invariants
+///
+/// * `vecs` describe, in order and without gaps, the memory of `entries`; every one of
+///   them lies in memory that is physically contiguous.
+/// * `entries[i].start` is the sum of the lengths of those before, `len` that of all.
+pub struct IoBuf {
+    entries: KVec<Entry>,
+    vecs: KVec<bindings::bio_vec>,
+    len: usize,
+}
+
+// SAFETY: The buffer owns the memory that its page pointers stand for, and that memory is
+// `Send`.
+unsafe impl Send for IoBuf {}
+
+// SAFETY: Through a shared reference the bytes can only be read.
+unsafe impl Sync for IoBuf {}
+
+impl Default for IoBuf {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl IoBuf {
+    /// An empty buffer.
+    pub const fn new() -> Self {
+        Self {
+            entries: KVec::new(),
+            vecs: KVec::new(),
+            len: 0,
+        }
+    }
+
+    /// A buffer of one piece of kernel memory.
+    pub fn from_buf(buf: KBuf) -> Result<Self> {
+        let mut this = Self::new();
+        this.push(Segment::Buf(buf)).map_err(|_| ENOMEM)?;
+        Ok(this)
+    }
+
+    /// Length in bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there is not a single byte.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Makes room for `n` more segments.
+    pub fn reserve(&mut self, n: usize) -> Result {
+        self.entries.reserve(n, GFP_KERNEL)?;
+        self.vecs.reserve(n, GFP_KERNEL)?;
+        Ok(())
+    }
+
+    /// Appends a piece, or gives it back when there is no memory for the bookkeeping (or
+    /// the buffer would exceed 2 GiB).
+    pub fn push(&mut self, mem: Segment) -> Result<(), Segment> {
+        let vecs = self.vecs.len();
+        match self.len.checked_add(mem.len()) {
+            Some(total) if total <= 1 << 31 => {}
+            _ => return Err(mem),
+        }
+        if self.entries.reserve(1, GFP_KERNEL).is_err() || self.push_vecs(&mem).is_err() {
+            self.vecs.truncate(vecs);
+            return Err(mem);
+        }
+        let start = self.len;
+        self.len += mem.len();
+        match self.entries.push_within_capacity(Entry { start, mem }) {
+            Ok(()) => Ok(()),
+            // Room was reserved above.
+            Err(_) => unreachable!(),
+        }
+    }
+
+    /// Appends the physical description of `mem`.
+    fn push_vecs(&mut self, mem: &Segment) -> Result {
+        match mem {
+            Segment::Folio(range) => self.vecs.push(range.bio_vec()?, GFP_KERNEL)?,
+            Segment::Buf(buf) => {
+                // SAFETY: The address is the start of a buffer that is alive.
+                let first = unsafe { bindings::kfs_vmalloc_to_page(buf.as_raw().cast()) };
+                if first.is_null() {
+                    self.vecs.push(
+                        bindings::bio_vec {
+                            // SAFETY: Not `vmalloc` memory, so from the linear mapping.
+                            bv_page: unsafe { bindings::kfs_virt_to_page(buf.as_raw().cast()) },
+                            bv_len: buf.len().try_into()?,
+                            bv_offset: 0,
+                        },
+                        GFP_KERNEL,
+                    )?;
+                    return Ok(());
+                }
+                self.vecs
+                    .reserve(buf.len().div_ceil(PAGE_SIZE), GFP_KERNEL)?;
+                for (i, chunk) in buf.chunks(PAGE_SIZE).enumerate() {
+                    let addr = buf.as_raw().wrapping_add(i * PAGE_SIZE);
+                    // SAFETY: An address inside of a live `vmalloc` buffer.
+                    let page = unsafe { bindings::kfs_vmalloc_to_page(addr.cast()) };
+                    self.vecs.push(
+                        bindings::bio_vec {
+                            bv_page: page,
+                            bv_len: chunk.len().try_into()?,
+                            bv_offset: 0,
+                        },
+                        GFP_KERNEL,
+                    )?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The segments that overlap `range`, each with the part of it that does.
+    fn overlap(&self, range: &Range<usize>) -> Result<(usize, usize)> {
+        if range.start > range.end || range.end > self.len {
+            return Err(EINVAL);
+        }
+        let first = self.entries.partition_point(|e| e.start <= range.start);
+        let last = self.entries.partition_point(|e| e.start < range.end);
+        Ok((first.saturating_sub(1), last))
+    }
+
+    /// Runs `f` on the bytes of `range`, in order, one piece after the other, until it
+    /// fails. `EINVAL` if the range is not inside of the buffer.
+    pub fn for_each_slice(
+        &self,
+        range: Range<usize>,
+        mut f: impl FnMut(&[u8]) -> Result,
+    ) -> Result {
+        let (first, last) = self.overlap(&range)?;
+        for entry in self.entries.get(first..last).unwrap_or_default() {
+            let (off, len) = clip(entry, &range);
+            match &entry.mem {
+                Segment::Buf(buf) => f(buf.get(off..off + len).ok_or(EINVAL)?)?,
+                Segment::Folio(folio) => folio.for_each(off, len, &mut f)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs `f` on the bytes of `range`, in order, one piece after the other, to change
+    /// them. `EINVAL` if the range is not inside of the buffer.
+    pub fn for_each_slice_mut(
+        &mut self,
+        range: Range<usize>,
+        mut f: impl FnMut(&mut [u8]),
+    ) -> Result {
+        let (first, last) = self.overlap(&range)?;
+        for entry in self.entries.get_mut(first..last).unwrap_or_default() {
+            let (off, len) = clip(entry, &range);
+            match &mut entry.mem {
+                Segment::Buf(buf) => f(buf.get_mut(off..off + len).ok_or(EINVAL)?),
+                Segment::Folio(folio) => folio.for_each_mut(off, len, &mut f)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Copies `data` into the buffer at `off`. `EINVAL` if it does not fit.
+    pub fn copy_from(&mut self, off: usize, data: &[u8]) -> Result {
+        let end = off.checked_add(data.len()).ok_or(EINVAL)?;
+        let mut rest = data;
+        self.for_each_slice_mut(off..end, |chunk| {
+            if let Some((head, tail)) = rest.split_at_checked(chunk.len()) {
+                chunk.copy_from_slice(head);
+                rest = tail;
+            }
+        })
+    }
+
+    /// Copies from the buffer at `off` until `out` is full. `EINVAL` if there is less.
+    pub fn copy_out(&self, off: usize, out: &mut [u8]) -> Result {
+        let end = off.checked_add(out.len()).ok_or(EINVAL)?;
+        let mut done = 0;
+        self.for_each_slice(off..end, |chunk| {
+            let dst = out.get_mut(done..done + chunk.len()).ok_or(EINVAL)?;
+            dst.copy_from_slice(chunk);
+            done += chunk.len();
+            Ok(())
+        })
+    }
+
+    /// Fills `range` with zeroes. `EINVAL` if it is not inside of the buffer.
+    pub fn zero(&mut self, range: Range<usize>) -> Result {
+        self.for_each_slice_mut(range, |chunk| chunk.fill(0))
+    }
+
+    /// The bytes, if the buffer is one piece of kernel memory.
+    pub fn as_slice(&self) -> Option<&[u8]> {
+        match self.entries.as_slice() {
+            [Entry {
+                mem: Segment::Buf(buf),
+                ..
+            }] => Some(buf),
+            _ => None,
+        }
+    }
+
+    /// The piece of kernel memory that the buffer consists of, if it does.
+    pub fn into_buf(mut self) -> Option<KBuf> {
+        if self.entries.len() != 1 {
+            return None;
+        }
+        match self.entries.pop()?.mem {
+            Segment::Buf(buf) => Some(buf),
+            Segment::Folio(_) => None,
+        }
+    }
+
+    /// The pieces, in order, each with its offset in the buffer.
+    pub fn into_segments(self) -> impl Iterator<Item = (usize, Segment)> {
+        self.entries.into_iter().map(|e| (e.start, e.mem))
+    }
+
+    /// Ends the read of all folios in the buffer with `result` and frees the rest.
+    pub fn finish(self, result: Result) {
+        for (_, mem) in self.into_segments() {
+            if let Segment::Folio(range) = mem {
+                range.finish(result);
+            }
+        }
+    }
+
+    /// The physical memory of the buffer and where in it the byte `off` is: index of the
+    /// vector and offset in it.
+    pub(super) fn vecs_at(&self, off: usize) -> Option<(&[bindings::bio_vec], u32)> {
+        let mut rest = u64::try_from(off).ok()?;
+        for (i, vec) in self.vecs.iter().enumerate() {
+            let len = u64::from(vec.bv_len);
+            if rest < len {
+                return Some((self.vecs.get(i..)?, rest.try_into().ok()?));
+            }
+            rest -= len;
+        }
+        None
+    }
+}
+
+/// The part of `entry` that lies in `range`: offset in the segment and length.
+fn clip(entry: &Entry, range: &Range<usize>) -> (usize, usize) {
+    let off = range.start.saturating_sub(entry.start);
+    let end = (range.end - entry.start).min(entry.mem.len());
+    (off, end.saturating_sub(off))
+}

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! iomap: the page cache of regular files, driven by the file system's mappings.
+//!
+//! A file system says with [`IomapOps::map`] what a range of a file is, and with
+//! [`IomapOps::read`] how to get at its bytes. Reads of the page cache, with large folios
+//! and read-ahead, and the search for data and holes follow from these.
+//!
+//! C header: [`include/linux/iomap.h`](srctree/include/linux/iomap.h)
+//!
+//! # How a read goes
+//!
+//! For each mapping of the range iomap wants, holes and the like are zeroed by iomap; for
+//! the rest `read` gets the [`FolioRange`]s in the order of the file, one call per folio (at
+//! most), together with a context of the file system's own that lives as long as this
+//! read. It collects ranges in the context until there is enough for a request, and
+//! submits what is left in [`IomapOps::submit`], which is called once at the end. Whoever
+//! holds a range in the end finishes it, from any thread, at any time.
+
+mod mapping;
+mod ops;
+mod read;
+mod seek;
+
+pub use crate::pagecache::FolioRange;
+pub use mapping::{Mapping, MappingFlags, MappingKind, Purpose};
+pub use ops::{InodeRef, IomapOps, ReadHint};
+pub use seek::{seek_data, seek_hole};
+
+pub(crate) use read::address_space_operations;

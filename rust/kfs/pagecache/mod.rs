@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The page cache, as far as a file system touches it: ranges of folios that are
+//! being read.
+
+mod folio_range;
+
+pub use folio_range::FolioRange;
