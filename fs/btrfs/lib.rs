@@ -12,6 +12,7 @@ mod space;
 mod subvol;
 mod tree;
 mod vfs;
+mod volume;
 mod xattr;
 
 module! {

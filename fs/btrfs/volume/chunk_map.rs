@@ -218,3 +218,57 @@ impl ChunkMap {
         Ok(())
     }
 }
+
+#[cfg(CONFIG_KUNIT)]
+#[kernel::prelude::kunit_tests(btrfs_chunk_map)]
+mod tests {
+    use super::*;
+    use btrfs_format::{DevId, RaidProfile, Uuid};
+
+    fn chunk(start: u64, len: u64) -> Result<Chunk> {
+        let shape = Shape {
+            profile: RaidProfile::Single,
+            num_stripes: 1,
+        };
+        let stripe = ChunkStripe {
+            device: Device::new(DevId(1), Uuid::NIL, Uuid::NIL, None)?,
+            physical: Physical(1 << 20),
+        };
+        let mut stripes = KVec::new();
+        stripes.push(stripe, GFP_KERNEL)?;
+        Chunk::new(Logical(start), len, BlockGroupFlags::DATA, shape, stripes)
+    }
+
+    #[test]
+    fn lookup() -> Result {
+        let map = KBox::pin_init(ChunkMap::new(), GFP_KERNEL)?;
+        assert_eq!(map.insert(chunk(100, 50)?)?, Inserted::New);
+        assert_eq!(map.insert(chunk(10, 20)?)?, Inserted::New);
+        assert!(map.get(Logical(10)).is_none());
+        map.publish()?;
+        let found = |at| map.get(Logical(at)).map(|chunk| chunk.start().get());
+        assert_eq!(found(9), None);
+        assert_eq!(found(10), Some(10));
+        assert_eq!(found(29), Some(10));
+        assert_eq!(found(30), None);
+        assert_eq!(found(149), Some(100));
+        assert_eq!(found(150), None);
+        assert_eq!(found(u64::MAX), None);
+        Ok(())
+    }
+
+    #[test]
+    fn overlap() -> Result {
+        let map = KBox::pin_init(ChunkMap::new(), GFP_KERNEL)?;
+        assert_eq!(map.insert(chunk(100, 50)?)?, Inserted::New);
+        assert_eq!(map.insert(chunk(100, 20)?)?, Inserted::Known);
+        assert_eq!(map.insert(chunk(149, 2)?), Err(EEXIST));
+        assert_eq!(map.insert(chunk(99, 2)?), Err(EEXIST));
+        assert_eq!(map.insert(chunk(90, 100)?), Err(EEXIST));
+        assert_eq!(map.insert(chunk(150, 2)?)?, Inserted::New);
+        assert_eq!(map.insert(chunk(98, 2)?)?, Inserted::New);
+        assert!(chunk(u64::MAX, 2).is_err());
+        assert!(chunk(5, 0).is_err());
+        Ok(())
+    }
+}

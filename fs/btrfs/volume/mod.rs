@@ -40,7 +40,7 @@
     clippy::unwrap_used
 )]
 // Parts that the next layers are about to use.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 pub(crate) mod chunk_map;
 pub(crate) mod csum;

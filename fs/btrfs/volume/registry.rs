@@ -25,7 +25,7 @@ use kernel::{
     new_mutex,
     prelude::*,
     str::{CStr, CString},
-    sync::{lock::mutex::MutexGuard, Arc, Mutex},
+    sync::{Arc, Mutex},
 };
 use kfs::{
     arc_cell::ArcCell,

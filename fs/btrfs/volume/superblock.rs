@@ -27,7 +27,7 @@ pub(crate) struct SuperBuf(KBox<[u8; SUPER_SIZE]>);
 impl SuperBuf {
     /// A copy of the first bytes of `block`. `EINVAL` if they are not enough.
     fn copy_of(block: &[u8]) -> Result<Self> {
-        let mut copy = KBox::init(kernel::init::zeroed::<[u8; SUPER_SIZE]>(), GFP_KERNEL)?;
+        let mut copy = KBox::init(::pin_init::init_zeroed::<[u8; SUPER_SIZE]>(), GFP_KERNEL)?;
         copy.copy_from_slice(block.get(..SUPER_SIZE).ok_or(EINVAL)?);
         Ok(Self(copy))
     }
