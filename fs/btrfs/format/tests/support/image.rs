@@ -8,7 +8,7 @@ use btrfs_format::chunk::ChunkItem;
 use btrfs_format::root::RootItem;
 use btrfs_format::superblock::validate::{check_features, validate, warnings, Validation};
 use btrfs_format::superblock::{CompatRo, Incompat, SUPER_SIZE};
-use btrfs_format::types::{objectid, STRIPE_LEN};
+use btrfs_format::types::STRIPE_LEN;
 use btrfs_format::{check_block, item, CheckContext, CsumType, Expected, Generation, Geometry};
 use btrfs_format::{Key, Leaf, Logical, Node, RaidProfile, Superblock, TreeId, Uuid};
 use std::collections::{BTreeMap, HashMap};
@@ -208,9 +208,25 @@ impl Image {
             generation: superblock.generation(),
         };
         let mut roots = vec![Root::of_chunk_tree(superblock), root_tree];
-        self.walk(&root_tree, &mut |_, block| {
+        self.collect_roots(&root_tree, &mut roots);
+        if let Some(logical) = superblock.log_root() {
+            let log_root = Root {
+                id: TreeId::TREE_LOG,
+                logical,
+                level: superblock.log_root_level,
+                generation: superblock.generation().next(),
+            };
+            roots.push(log_root);
+            self.collect_roots(&log_root, &mut roots);
+        }
+        roots
+    }
+
+    /// Adds the trees that a tree of roots names.
+    fn collect_roots(&self, tree: &Root, roots: &mut Vec<Root>) {
+        self.walk(tree, &mut |_, block| {
             for (key, data) in Leaf::new(block).iter() {
-                if key.item_type != item::ROOT_ITEM || key.objectid == objectid::TREE_LOG {
+                if key.item_type != item::ROOT_ITEM {
                     continue;
                 }
                 let root = RootItem::parse(data).unwrap();
@@ -222,7 +238,6 @@ impl Image {
                 });
             }
         });
-        roots
     }
 
     /// Every block of every tree, checked, with what was known about it.
