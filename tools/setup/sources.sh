@@ -68,7 +68,8 @@ setup_bindgen() {
 		return 0
 	fi
 	say "building bindgen $bindgen_version (a minute)"
-	CARGO_TARGET_DIR=$cache/host/bindgen run_logged bindgen \
+	# It runs for seconds: building it fast matters more than building it well.
+	CARGO_TARGET_DIR=$cache/host/bindgen CARGO_PROFILE_RELEASE_OPT_LEVEL=1 run_logged bindgen \
 		cargo install bindgen-cli --locked --force --version "$bindgen_version" --root "$tools_dir" ||
 		die "bindgen cannot be built (see above; no network?)"
 	rm -rf "$cache/host/bindgen"

@@ -8,7 +8,7 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const PREFIX: &str = "btrfs-vm.";
+const PREFIX: &str = "guest-run.";
 
 pub struct RunDir(PathBuf);
 
