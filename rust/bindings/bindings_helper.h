@@ -54,9 +54,35 @@
 #include "io.h"
 
 /* bindgen does not evaluate macros with casts; constants of that kind go here. */
-const gfp_t RUST_CONST_HELPER_GFP_KERNEL = GFP_KERNEL;
-const gfp_t RUST_CONST_HELPER_GFP_NOFS = GFP_NOFS;
-const gfp_t RUST_CONST_HELPER___GFP_FS = __GFP_FS;
 const blk_mode_t RUST_CONST_HELPER_BLK_OPEN_READ = BLK_OPEN_READ;
 const blk_mode_t RUST_CONST_HELPER_BLK_OPEN_RESTRICT_WRITES = BLK_OPEN_RESTRICT_WRITES;
 const blk_mode_t RUST_CONST_HELPER_BLK_OPEN_WRITE = BLK_OPEN_WRITE;
+const unsigned int RUST_CONST_HELPER_FMODE_CAN_ODIRECT = (__force unsigned int)FMODE_CAN_ODIRECT;
+const unsigned int RUST_CONST_HELPER_FMODE_NOWAIT = (__force unsigned int)FMODE_NOWAIT;
+const unsigned int RUST_CONST_HELPER_FMODE_READ = (__force unsigned int)FMODE_READ;
+const unsigned int RUST_CONST_HELPER_FMODE_WRITE = (__force unsigned int)FMODE_WRITE;
+const fop_flags_t RUST_CONST_HELPER_FOP_BUFFER_RASYNC = FOP_BUFFER_RASYNC;
+const gfp_t RUST_CONST_HELPER_GFP_KERNEL = GFP_KERNEL;
+const gfp_t RUST_CONST_HELPER_GFP_NOFS = GFP_NOFS;
+const int RUST_CONST_HELPER_IOCB_DIRECT = (__force int)IOCB_DIRECT;
+const int RUST_CONST_HELPER_IOCB_NOWAIT = (__force int)IOCB_NOWAIT;
+const loff_t RUST_CONST_HELPER_MAX_LFS_FILESIZE = MAX_LFS_FILESIZE;
+const unsigned long RUST_CONST_HELPER_SB_ACTIVE = SB_ACTIVE;
+const unsigned long RUST_CONST_HELPER_SB_BORN = SB_BORN;
+const unsigned long RUST_CONST_HELPER_SB_DIRSYNC = SB_DIRSYNC;
+const unsigned long RUST_CONST_HELPER_SB_FORCE = SB_FORCE;
+const unsigned long RUST_CONST_HELPER_SB_I_VERSION = SB_I_VERSION;
+const unsigned long RUST_CONST_HELPER_SB_LAZYTIME = SB_LAZYTIME;
+const unsigned long RUST_CONST_HELPER_SB_NOATIME = SB_NOATIME;
+const unsigned long RUST_CONST_HELPER_SB_NODEV = SB_NODEV;
+const unsigned long RUST_CONST_HELPER_SB_NODIRATIME = SB_NODIRATIME;
+const unsigned long RUST_CONST_HELPER_SB_NOEXEC = SB_NOEXEC;
+const unsigned long RUST_CONST_HELPER_SB_NOSEC = SB_NOSEC;
+const unsigned long RUST_CONST_HELPER_SB_NOSUID = SB_NOSUID;
+const unsigned long RUST_CONST_HELPER_SB_POSIXACL = SB_POSIXACL;
+const unsigned long RUST_CONST_HELPER_SB_RDONLY = SB_RDONLY;
+const unsigned long RUST_CONST_HELPER_SB_SILENT = SB_SILENT;
+const unsigned long RUST_CONST_HELPER_SB_SYNCHRONOUS = SB_SYNCHRONOUS;
+const slab_flags_t RUST_CONST_HELPER_SLAB_ACCOUNT = SLAB_ACCOUNT;
+const slab_flags_t RUST_CONST_HELPER_SLAB_RECLAIM_ACCOUNT = SLAB_RECLAIM_ACCOUNT;
+const gfp_t RUST_CONST_HELPER___GFP_FS = __GFP_FS;

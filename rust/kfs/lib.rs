@@ -18,6 +18,7 @@ pub mod arc_cell;
 pub mod block;
 pub mod compress;
 pub mod csum;
+pub mod fs;
 pub mod iomap;
 pub mod log;
 pub mod mem;

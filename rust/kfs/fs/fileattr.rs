@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! File attributes of `lsattr`.
+//!
+//! C header: [`include/linux/fileattr.h`](srctree/include/linux/fileattr.h)
+
+use crate::bindings;
+use kernel::types::Opaque;
+
+/// What `FS_IOC_GETFLAGS` and `FS_IOC_FSGETXATTR` report.
+#[repr(transparent)]
+pub struct FileAttr(Opaque<bindings::file_kattr>);
+
+impl FileAttr {
+    /// # Safety
+    ///
+    /// `attr` must be valid, and used by the caller alone, for `'a`.
+    pub(super) unsafe fn from_raw<'a>(attr: *mut bindings::file_kattr) -> &'a mut Self {
+        // SAFETY: The type is transparent; the rest is the caller's duty.
+        unsafe { &mut *attr.cast() }
+    }
+
+    /// Sets the flags, `FS_*_FL` of the UAPI. The extended ones follow from them.
+    pub fn set_flags(&mut self, flags: u32) {
+        // SAFETY: Valid by construction.
+        unsafe { bindings::fileattr_fill_flags(self.0.get(), flags) };
+    }
+}

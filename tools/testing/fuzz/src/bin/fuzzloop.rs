@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! In the guest: mutates, mounts, uses and unmounts one image after the other.
+//!
+//! `fuzzloop --device DEV --base IMAGE --seeds FROM..TO [--seconds N] [--options MOUNT-OPTIONS]`
+//!
+//! A child does the work and names every seed in the kernel log before it mounts it; the parent
+//! ends the run when one seed takes longer than a minute. Exit status 1 for a hang, a child that
+//! died, or an image that could not be unmounted. What else must not happen (an oops, a warning)
+//! the vm sees in the kernel's log.
+
+use fuzz::exercise::exercise;
+use fuzz::image::Image;
+use fuzz::mutate::{mutate, Patch};
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::{BufRead, BufReader, Result, Write};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+use testkit::{rng::Rng, sys};
+
+const MOUNT_POINT: &str = "/mnt/fuzz";
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The arguments.
+#[derive(Clone, Default)]
+struct Args {
+    device: String,
+    base: String,
+    from: u64,
+    to: u64,
+    seconds: u64,
+    options: Option<String>,
+    child: bool,
+}
+
+fn usage() -> ! {
+    eprintln!(
+        "usage: fuzzloop --device DEV --base IMAGE --seeds FROM..TO [--seconds N] [--options O]"
+    );
+    std::process::exit(2);
+}
+
+fn parse() -> Args {
+    let mut parsed = Args {
+        seconds: u64::MAX,
+        ..Args::default()
+    };
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        if arg == "--child" {
+            parsed.child = true;
+            continue;
+        }
+        let value = args.next().unwrap_or_else(|| usage());
+        match arg.as_str() {
+            "--device" => parsed.device = value,
+            "--base" => parsed.base = value,
+            "--options" => parsed.options = Some(value),
+            "--seconds" => parsed.seconds = value.parse().unwrap_or_else(|_| usage()),
+            "--seeds" => {
+                let Some((from, to)) = value.split_once("..") else {
+                    usage()
+                };
+                parsed.from = from.parse().unwrap_or_else(|_| usage());
+                parsed.to = to.parse().unwrap_or_else(|_| usage());
+            }
+            _ => usage(),
+        }
+    }
+    if parsed.device.is_empty() || parsed.base.is_empty() {
+        usage();
+    }
+    parsed
+}
+
+/// Copies the data of the base image to the device.
+fn load(base: &File, device: &File) -> Result<()> {
+    let size = base.metadata()?.len() as i64;
+    let mut at = 0;
+    let mut buffer = sys::AlignedBuf::new(1 << 20);
+    while at < size {
+        let Ok(data) = sys::lseek(base, at, libc::SEEK_DATA) else {
+            break;
+        };
+        let data = data / 4096 * 4096;
+        let hole = sys::lseek(base, data, libc::SEEK_HOLE)?;
+        let mut pos = data;
+        while pos < hole {
+            let len = ((hole - pos).min(1 << 20) as usize).div_ceil(4096) * 4096;
+            let n = base.read_at(&mut buffer.bytes()[..len], pos as u64)?;
+            if n == 0 {
+                break;
+            }
+            device.write_all_at(&buffer.bytes()[..n.div_ceil(4096) * 4096], pos as u64)?;
+            pos += n as i64;
+        }
+        at = hole;
+    }
+    Ok(())
+}
+
+/// Writes a patch with aligned direct I/O.
+fn apply(device: &File, patches: &[Patch]) -> Result<()> {
+    for patch in patches {
+        let mut buffer = sys::AlignedBuf::new(patch.bytes.len());
+        buffer.bytes().copy_from_slice(&patch.bytes);
+        device.write_all_at(buffer.bytes(), patch.offset)?;
+    }
+    Ok(())
+}
+
+/// Most seeds mount read-only with nothing else; some with what changes the way of reading.
+fn options(args: &Args, seed: u64) -> String {
+    if let Some(options) = &args.options {
+        return options.clone();
+    }
+    match Rng::new(seed ^ 0x6f70_7473).below(10) {
+        0 => "rescue=all",
+        1 => "degraded",
+        2 => "rescue=usebackuproot",
+        3 => "subvolid=5",
+        _ => "",
+    }
+    .into()
+}
+
+/// Unmounts; a file system that stays busy is reported as such.
+fn unmount() -> Result<()> {
+    for _ in 0..50 {
+        match sys::umount(MOUNT_POINT, 0) {
+            Err(error) if error.raw_os_error() == Some(libc::EBUSY) => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            other => return other,
+        }
+    }
+    sys::umount(MOUNT_POINT, 0)
+}
+
+/// The child: does the seeds and prints a line for each.
+fn work(args: &Args) -> Result<()> {
+    let base = File::open(&args.base)?;
+    let device = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_DIRECT)
+        .open(&args.device)?;
+    load(&base, &device)?;
+    let image = Image::read(&base)?;
+    std::fs::create_dir_all(MOUNT_POINT)?;
+    let mut log = OpenOptions::new().write(true).open("/dev/kmsg")?;
+    let out = std::io::stdout();
+    for seed in args.from..args.to {
+        let mutation = mutate(&image, &base, seed)?;
+        let original: Vec<Patch> = mutation
+            .patches
+            .iter()
+            .map(|p| {
+                let mut bytes = vec![0u8; p.bytes.len()];
+                base.read_exact_at(&mut bytes, p.offset).map(|()| Patch {
+                    offset: p.offset,
+                    bytes,
+                })
+            })
+            .collect::<Result<_>>()?;
+        apply(&device, &mutation.patches)?;
+        let _ = writeln!(log, "fuzz: seed {seed}: {}", mutation.story.join("; "));
+        let mounted = sys::mount(
+            &args.device,
+            MOUNT_POINT,
+            "btrfs",
+            libc::MS_RDONLY | libc::MS_NOATIME,
+            &options(args, seed),
+        );
+        let verdict = match mounted {
+            Err(error) => format!("refused {}", sys::errno_name(&error)),
+            Ok(()) => {
+                let outcome = exercise(Path::new(MOUNT_POINT));
+                unmount()?;
+                let class = if outcome.errors > 0 {
+                    "errors"
+                } else {
+                    "clean"
+                };
+                format!(
+                    "{class} objects={} errors={}",
+                    outcome.objects, outcome.errors
+                )
+            }
+        };
+        apply(&device, &original)?;
+        writeln!(out.lock(), "{seed} {verdict}")?;
+    }
+    Ok(())
+}
+
+/// The parent: starts the child and watches it.
+fn watch(args: &Args) -> Result<bool> {
+    let mut child = Command::new(std::env::current_exe()?)
+        .args(std::env::args().skip(1))
+        .arg("--child")
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let (send, receive) = mpsc::channel();
+    let pipe = child
+        .stdout
+        .take()
+        .ok_or_else(|| std::io::Error::other("no pipe"))?;
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            let _ = send.send(line);
+        }
+    });
+    let start = Instant::now();
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    let mut next = args.from;
+    let sound = loop {
+        match receive.recv_timeout(PATIENCE) {
+            Ok(line) => {
+                let mut words = line.split(' ');
+                next = words
+                    .next()
+                    .and_then(|s| s.parse::<u64>().ok())
+                    .map_or(next, |s| s + 1);
+                let class: Vec<&str> = words.take_while(|w| !w.contains('=')).collect();
+                *counts.entry(class.join(" ")).or_default() += 1;
+                if start.elapsed().as_secs() >= args.seconds {
+                    let _ = child.kill();
+                    break true;
+                }
+            }
+            Err(mpsc::RecvTimeoutError::Timeout) => {
+                println!(
+                    "HANG: seed {next} took longer than {} s",
+                    PATIENCE.as_secs()
+                );
+                let stack = std::fs::read_to_string(format!("/proc/{}/stack", child.id()));
+                println!("{}", stack.unwrap_or_default());
+                break false;
+            }
+            Err(mpsc::RecvTimeoutError::Disconnected) => {
+                let status = child.wait()?;
+                if !status.success() {
+                    println!("the child ended with {status} at seed {next}");
+                }
+                break status.success();
+            }
+        }
+    };
+    for (class, count) in &counts {
+        println!("{count:8} {class}");
+    }
+    let done = next - args.from;
+    println!(
+        "{done} images, {:.1} per second",
+        done as f64 / start.elapsed().as_secs_f64()
+    );
+    Ok(sound && done > 0)
+}
+
+fn main() {
+    let args = parse();
+    let result = if args.child {
+        work(&args).map(|()| true)
+    } else {
+        watch(&args)
+    };
+    match result {
+        Ok(true) => {}
+        Ok(false) => std::process::exit(1),
+        Err(error) => {
+            eprintln!("fuzzloop: {error}");
+            std::process::exit(1);
+        }
+    }
+}
