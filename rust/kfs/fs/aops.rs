@@ -28,6 +28,11 @@ pub struct AddressSpaceOps<T: FileSystem> {
     _p: PhantomData<T>,
 }
 
+// SAFETY: The pointer refers to a constant.
+unsafe impl<T: FileSystem> Send for AddressSpaceOps<T> {}
+// SAFETY: As above.
+unsafe impl<T: FileSystem> Sync for AddressSpaceOps<T> {}
+
 struct Table<O>(PhantomData<O>);
 
 impl<O: IomapOps> Table<O> {

@@ -28,6 +28,12 @@ impl FiemapInfo<'_> {
         self.0
     }
 
+    /// Whether the caller wants extents, and not only their number: their flags matter then.
+    pub fn wants_extents(&self) -> bool {
+        // SAFETY: Valid by the type invariant.
+        unsafe { (*self.0).fi_extents_max != 0 }
+    }
+
     /// Reports one extent; all in bytes, `flags` are `FIEMAP_EXTENT_*`.
     ///
     /// Returns whether the caller wants no more: its buffer is full, or this was the last
