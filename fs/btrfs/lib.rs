@@ -24,11 +24,20 @@ module! {
     alias: ["fs-btrfs", "devname:btrfs-control", "char-major-10-234"],
 }
 
-struct BtrfsModule;
+/// What lives as long as the module is loaded. The order of the fields is that of unloading.
+struct BtrfsModule {
+    _registry: volume::registry::Lifetime,
+    _engine: kfs::block::Engine,
+}
 
 impl kernel::Module for BtrfsModule {
     fn init(_module: &'static ThisModule) -> Result<Self> {
+        let engine = kfs::block::Engine::new()?;
+        let registry = volume::registry::init()?;
         pr_info!("loaded\n");
-        Ok(BtrfsModule)
+        Ok(BtrfsModule {
+            _registry: registry,
+            _engine: engine,
+        })
     }
 }

@@ -185,7 +185,7 @@ impl Volume {
     /// Whether a tree block with this UUID in its header may belong here: the metadata UUID, or
     /// that of a seed.
     pub(crate) fn is_own_uuid(&self, uuid: Uuid) -> bool {
-        uuid == self.identity.metadata_uuid || self.devices.lock().seeds.iter().any(|s| *s == uuid)
+        uuid == self.identity.metadata_uuid || self.devices.lock().seeds.contains(&uuid)
     }
 
     /// The chunk that holds `len` bytes from `logical` on, and the offset in it. Logs if there
