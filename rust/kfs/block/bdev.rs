@@ -6,8 +6,8 @@
 
 use super::SECTOR_SIZE;
 use crate::{bindings, mem::KBuf};
-use core::{fmt, ptr::NonNull};
-use kernel::{error::to_result, prelude::*, str::CStr, sync::Arc};
+use core::ptr::NonNull;
+use kernel::{error::to_result, fmt, prelude::*, str::CStr, sync::Arc};
 
 /// Metadata, for the block layer's tracing and schedulers.
 const META: u32 = 1 << bindings::req_flag_bits___REQ_META;
