@@ -47,9 +47,16 @@ impl DevNum {
     }
 }
 
+impl core::fmt::Display for DevNum {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "{}:{}", self.major(), self.minor())
+    }
+}
+
+// The macros of the kernel crate want its own trait.
 impl fmt::Display for DevNum {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.major(), self.minor())
+        core::fmt::Display::fmt(self, f)
     }
 }
 
