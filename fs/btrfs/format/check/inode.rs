@@ -166,7 +166,7 @@ fn check_entry(subject: &Subject<'_>, entry: &DirItem<'_>) -> Result<(), Rule> {
         Some(_) => (),
     }
     if is_xattr {
-        check_xattr(subject, entry)?;
+        check_xattr(entry)?;
     } else {
         check_name(entry)?;
         check_location(entry)?;
@@ -180,18 +180,13 @@ fn check_entry(subject: &Subject<'_>, entry: &DirItem<'_>) -> Result<(), Rule> {
     Ok(())
 }
 
-fn check_xattr(subject: &Subject<'_>, entry: &DirItem<'_>) -> Result<(), Rule> {
+fn check_xattr(entry: &DirItem<'_>) -> Result<(), Rule> {
     let location = entry.location;
     if location != crate::Key::MIN {
         return Err(Rule::XattrLocation { have: location });
     }
-    check_name_length(entry.name.len(), XATTR_NAME_MAX)?;
-    let have = entry.name.len().saturating_add(entry.data.len());
-    let max = subject.context.geometry.max_xattr_size();
-    if have > max {
-        return Err(Rule::XattrSize { have, max });
-    }
-    Ok(())
+    // No limit for the value: one that fits the leaf is not too long.
+    check_name_length(entry.name.len(), XATTR_NAME_MAX)
 }
 
 fn check_name(entry: &DirItem<'_>) -> Result<(), Rule> {

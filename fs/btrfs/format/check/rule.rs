@@ -296,9 +296,6 @@ rules! {
     DirType { have: u8, } => "invalid dir item type {have}";
     /// An extended attribute among directory entries, or the other way round.
     XattrType { have: u8, } => "dir item type {have} does not fit the key type";
-    /// Name and value of an extended attribute are longer than a leaf.
-    XattrSize { have: usize, max: usize, }
-        => "dir item name and data length too large, have {have} max {max}";
     /// A directory entry has data.
     DirData { have: usize, } => "dir item with data, have {have} expect 0";
     /// The key is not the hash of the name.

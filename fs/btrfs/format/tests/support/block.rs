@@ -2,6 +2,7 @@
 
 //! Makes tree blocks in memory.
 
+use btrfs_format::check::Field;
 use btrfs_format::header::{Header, HeaderFlags, BACKREF_REV_MIXED};
 use btrfs_format::leaf::Item;
 use btrfs_format::superblock::Incompat;
@@ -70,4 +71,21 @@ pub fn check_items(owner: TreeId, items: &[(Key, &[u8])]) -> Result<(), Rule> {
 /// Checks a leaf of `owner` with one item.
 pub fn check_item(owner: TreeId, key: Key, data: &[u8]) -> Result<(), Rule> {
     check_items(owner, &[(key, data)])
+}
+
+/// The rule of a number that is not a multiple of the sector size.
+pub fn unaligned(field: Field, have: u64) -> Result<(), Rule> {
+    Err(Rule::Unaligned {
+        field,
+        have,
+        align: 4096,
+    })
+}
+
+/// Checks one item in a filesystem with other features than the usual ones.
+pub fn check_with(incompat: Incompat, owner: TreeId, key: Key, data: &[u8]) -> Result<(), Rule> {
+    let mut context = context();
+    context.incompat = incompat;
+    let block = leaf(owner, &[(key, data)]);
+    check_block(&block, &context, &Expected::at(LOGICAL)).map_err(|violation| violation.rule)
 }
