@@ -145,6 +145,11 @@ size_t kfs_folio_size(struct folio *folio)
 	return folio_size(folio);
 }
 
+void kfs_init_completion(struct completion *done)
+{
+	init_completion(done);
+}
+
 struct workqueue_struct *kfs_io_workqueue(const char *name, bool highpri)
 {
 	return alloc_workqueue("%s", WQ_MEM_RECLAIM | WQ_UNBOUND |

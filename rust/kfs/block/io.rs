@@ -22,7 +22,7 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{ordering, Atomic},
-        Arc, Completion,
+        Arc,
     },
     types::Opaque,
     workqueue::{impl_has_work, new_work, Work, WorkItem},
@@ -246,33 +246,34 @@ impl Io {
     pub fn submit_wait(self) -> IoDone {
         /// What a waiting submitter has on its stack.
         #[repr(C)]
-        #[pin_data]
         struct Waiting {
             core: UnsafeCell<Core>,
-            #[pin]
-            done: Completion,
+            done: Opaque<bindings::completion>,
         }
 
         /// # Safety
         ///
         /// `core` is the first field of a [`Waiting`] whose owner waits for its completion.
         unsafe fn complete(core: NonNull<Core>) {
-            // SAFETY: The owner does not go on before the call, which is the last access from
-            // here: `complete_all` is done with the memory when the waiter can see it.
-            unsafe { (*core.cast::<Waiting>().as_ptr()).done.complete_all() };
+            let waiting = core.cast::<Waiting>().as_ptr();
+            // SAFETY: The owner does not go on before this call, which is the last access from
+            // here: it is done with the memory when the waiter can see it.
+            unsafe { bindings::complete(Opaque::cast_into(addr_of!((*waiting).done))) };
         }
 
-        ::pin_init::stack_pin_init!(let waiting = pin_init!(Waiting {
+        let waiting = Waiting {
             core: UnsafeCell::new(Core::new(self, complete)),
-            done <- Completion::new(),
-        }));
+            done: Opaque::uninit(),
+        };
+        // SAFETY: In its final place: `waiting` is not moved any more.
+        unsafe { bindings::kfs_init_completion(waiting.done.get()) };
         // SAFETY: In its final place; `complete` is called once, and `waiting` stays until then
-        // because of the next line.
+        // because of the next statement.
         unsafe { Core::submit(waiting.core.get()) };
-        waiting.done.wait_for_completion();
-        // SAFETY: All bios are done, so nobody else accesses `core`; it is not used again.
-        let io = unsafe { (*waiting.core.get()).io.take() };
-        IoDone::new(io)
+        // SAFETY: Initialised above. (The kind of waiting that counts as waiting for I/O.)
+        unsafe { bindings::wait_for_completion_io(waiting.done.get()) };
+        // All bios are done, so nobody else has the address.
+        IoDone::new(waiting.core.into_inner().io)
     }
 }
 
@@ -488,5 +489,28 @@ impl IoDone {
     /// The buffer, to keep.
     pub fn into_buf(self) -> IoBuf {
         self.buf
+    }
+}
+
+#[::kernel::macros::kunit_tests(kfs_io)]
+mod tests {
+    use super::*;
+    use kernel::sync::Completion;
+
+    /// A request without transfers completes, and gives its buffer back.
+    #[test]
+    fn without_transfers() -> Result {
+        let buf = IoBuf::from_buf(mem::KBuf::zeroed(8192, GFP_KERNEL)?)?;
+        let done = Io::read(buf).submit_wait();
+        assert_eq!(done.result(), Ok(()));
+        assert_eq!(done.status(0), Err(EINVAL));
+        let completion = Arc::pin_init(Completion::new(), GFP_KERNEL)?;
+        let other = completion.clone();
+        Io::write(done.into_buf()).submit(move |done| {
+            assert_eq!(done.into_buf().len(), 8192);
+            other.complete_all();
+        });
+        completion.wait_for_completion();
+        Ok(())
     }
 }

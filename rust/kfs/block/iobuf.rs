@@ -264,6 +264,25 @@ impl IoBuf {
         }
     }
 
+    /// Ends the read of all folios in the buffer: with `EIO` for the ranges `bad`, which are
+    /// ascending and consist of whole blocks of the file system, and successfully for the
+    /// rest. Frees what is no folio.
+    ///
+    /// Where a folio cannot be cut at the ends of a bad range, all of its piece is bad.
+    pub fn finish_except(self, bad: &[Range<usize>]) {
+        let mut bad = bad;
+        for (start, mem) in self.into_segments() {
+            let Segment::Folio(range) = mem else {
+                continue;
+            };
+            let end = start + range.len();
+            while bad.first().is_some_and(|b| b.end <= start) {
+                bad = bad.get(1..).unwrap_or_default();
+            }
+            finish_folio(range, start, end, bad);
+        }
+    }
+
     /// The physical memory of the buffer and where in it the byte `off` is: index of the
     /// vector and offset in it.
     pub(super) fn vecs_at(&self, off: usize) -> Option<(&[bindings::bio_vec], u32)> {
@@ -284,4 +303,93 @@ fn clip(entry: &Entry, range: &Range<usize>) -> (usize, usize) {
     let off = range.start.saturating_sub(entry.start);
     let end = (range.end - entry.start).min(entry.mem.len());
     (off, end.saturating_sub(off))
+}
+
+/// Ends the read of a range that has the bytes `[start, end)` of a buffer, of which those in
+/// `bad`, in ascending order, are bad.
+fn finish_folio(mut range: FolioRange, mut start: usize, end: usize, bad: &[Range<usize>]) {
+    for bad in bad.iter().take_while(|bad| bad.start < end) {
+        if bad.end <= start {
+            continue;
+        }
+        // First the good part before, then the bad one.
+        for (until, result) in [(bad.start, Ok(())), (bad.end.min(end), Err(EIO))] {
+            if until <= start {
+                continue;
+            }
+            if until == end {
+                return range.finish(result);
+            }
+            match range.split_at(until - start) {
+                Ok((head, tail)) => {
+                    head.finish(result);
+                    range = tail;
+                    start = until;
+                }
+                Err(range) => return range.finish(Err(EIO)),
+            }
+        }
+    }
+    range.finish(Ok(()));
+}
+
+#[::kernel::macros::kunit_tests(kfs_iobuf)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Result<IoBuf> {
+        let mut buf = IoBuf::new();
+        for len in [4096, 100, 1 << 20, 8192] {
+            let piece = KBuf::zeroed(len, GFP_KERNEL)?;
+            assert!(buf.push(Segment::Buf(piece)).is_ok());
+        }
+        Ok(buf)
+    }
+
+    /// Copies in and out cross the borders of pieces.
+    #[test]
+    fn copies() -> Result {
+        let mut buf = sample()?;
+        assert_eq!(buf.len(), 4096 + 100 + (1 << 20) + 8192);
+        let data: [u8; 300] = core::array::from_fn(|i| i.to_le_bytes()[0]);
+        buf.copy_from(4000, &data)?;
+        let mut out = [0; 300];
+        buf.copy_out(4000, &mut out)?;
+        assert_eq!(data, out);
+        let mut pieces = 0;
+        buf.for_each_slice(4000..4300, |_| {
+            pieces += 1;
+            Ok(())
+        })?;
+        assert_eq!(pieces, 3);
+        buf.zero(4001..4299)?;
+        buf.copy_out(4000, &mut out)?;
+        assert_eq!((out[0], out[1], out[298], out[299]), (0, 0, 0, 43));
+        Ok(())
+    }
+
+    /// Ranges outside of the buffer are refused, empty ones are not.
+    #[test]
+    fn bounds() -> Result {
+        let mut buf = sample()?;
+        let len = buf.len();
+        assert_eq!(buf.copy_from(len, &[1]), Err(EINVAL));
+        assert_eq!(buf.copy_out(usize::MAX, &mut [0; 2]), Err(EINVAL));
+        assert_eq!(buf.zero(5..len + 1), Err(EINVAL));
+        assert_eq!(buf.zero(len..len), Ok(()));
+        assert_eq!(buf.zero(0..0), Ok(()));
+        Ok(())
+    }
+
+    /// The physical description has every byte, and finds each.
+    #[test]
+    fn vectors() -> Result {
+        let buf = sample()?;
+        let total: u64 = buf.vecs.iter().map(|v| u64::from(v.bv_len)).sum();
+        assert_eq!(u64::try_from(buf.len()), Ok(total));
+        let (vecs, off) = buf.vecs_at(4096 + 50).ok_or(EINVAL)?;
+        assert_eq!((vecs.len(), off), (buf.vecs.len() - 1, 50));
+        assert!(buf.vecs_at(buf.len()).is_none());
+        Ok(())
+    }
 }
