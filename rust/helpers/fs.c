@@ -6,6 +6,7 @@
  */
 
 #include <linux/backing-dev.h>
+#include <linux/blkdev.h>
 #include <linux/cred.h>
 #include <linux/dcache.h>
 #include <linux/iversion.h>
@@ -17,6 +18,11 @@
 struct inode *kfs_alloc_inode_sb(struct super_block *sb, struct kmem_cache *cache, gfp_t gfp)
 {
 	return alloc_inode_sb(sb, cache, gfp);
+}
+
+struct kobject *kfs_bdev_kobj(struct block_device *bdev)
+{
+	return bdev_kobj(bdev);
 }
 
 /* The directory /sys/class/bdi/... of the file system, or NULL. */

@@ -6,10 +6,12 @@
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 
+struct block_device;
 struct iov_iter;
 struct posix_acl;
 
 struct inode *kfs_alloc_inode_sb(struct super_block *sb, struct kmem_cache *cache, gfp_t gfp);
+struct kobject *kfs_bdev_kobj(struct block_device *bdev);
 struct kobject *kfs_bdi_kobj(struct super_block *sb);
 void kfs_cache_no_acl(struct inode *inode);
 struct dentry *kfs_dget(struct dentry *dentry);

@@ -36,7 +36,7 @@ unsafe impl<T: FileSystem> Sync for AddressSpaceOps<T> {}
 struct Table<O>(PhantomData<O>);
 
 impl<O: IomapOps> Table<O> {
-    const TABLE: bindings::address_space_operations = address_space_operations::<O>();
+    const TABLE: &'static bindings::address_space_operations = &address_space_operations::<O>();
 }
 
 impl<T: FileSystem> AddressSpaceOps<T> {
@@ -44,7 +44,7 @@ impl<T: FileSystem> AddressSpaceOps<T> {
     #[allow(clippy::new_without_default)]
     pub const fn new<O: IomapOps<Inode = INode<T>>>() -> Self {
         Self {
-            table: &Table::<O>::TABLE,
+            table: Table::<O>::TABLE,
             _p: PhantomData,
         }
     }

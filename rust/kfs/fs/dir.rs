@@ -109,8 +109,8 @@ impl<T: FileSystem> DirOps<T> {
     #[allow(clippy::new_without_default)]
     pub const fn new<O: DirOperations<Fs = T>>() -> Self {
         Self {
-            inode: &DirTable::<O>::INODE,
-            file: &DirTable::<O>::FILE,
+            inode: DirTable::<O>::INODE,
+            file: DirTable::<O>::FILE,
             _p: PhantomData,
         }
     }
@@ -119,12 +119,12 @@ impl<T: FileSystem> DirOps<T> {
 struct DirTable<O>(PhantomData<O>);
 
 impl<O: DirOperations> DirTable<O> {
-    const INODE: bindings::inode_operations = bindings::inode_operations {
+    const INODE: &'static bindings::inode_operations = &bindings::inode_operations {
         lookup: Some(Self::lookup),
         ..common::<O>()
     };
 
-    const FILE: bindings::file_operations = bindings::file_operations {
+    const FILE: &'static bindings::file_operations = &bindings::file_operations {
         open: Some(Self::open),
         release: Some(Self::release),
         llseek: Some(Self::llseek),

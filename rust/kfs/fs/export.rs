@@ -103,7 +103,7 @@ impl<T: FileSystem> ExportOps<T> {
     /// The operations of `O`.
     #[allow(clippy::new_without_default)]
     pub const fn new<O: ExportOperations<Fs = T>>() -> Self {
-        Self(&ExportTable::<O>::TABLE, PhantomData)
+        Self(ExportTable::<O>::TABLE, PhantomData)
     }
 
     pub(super) fn as_raw(&self) -> *const bindings::export_operations {
@@ -114,7 +114,7 @@ impl<T: FileSystem> ExportOps<T> {
 struct ExportTable<O>(PhantomData<O>);
 
 impl<O: ExportOperations> ExportTable<O> {
-    const TABLE: bindings::export_operations = bindings::export_operations {
+    const TABLE: &'static bindings::export_operations = &bindings::export_operations {
         encode_fh: Some(Self::encode_fh),
         fh_to_dentry: Some(Self::fh_to_dentry),
         fh_to_parent: Some(Self::fh_to_parent),

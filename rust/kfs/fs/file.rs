@@ -199,8 +199,8 @@ impl<T: FileSystem> FileOps<T> {
     #[allow(clippy::new_without_default)]
     pub const fn new<O: FileOperations<Fs = T>>() -> Self {
         Self {
-            inode: &FileTable::<O>::INODE,
-            file: &FileTable::<O>::FILE,
+            inode: FileTable::<O>::INODE,
+            file: FileTable::<O>::FILE,
             _p: PhantomData,
         }
     }
@@ -209,7 +209,7 @@ impl<T: FileSystem> FileOps<T> {
 struct FileTable<O>(PhantomData<O>);
 
 impl<O: FileOperations> FileTable<O> {
-    const INODE: bindings::inode_operations = bindings::inode_operations {
+    const INODE: &'static bindings::inode_operations = &bindings::inode_operations {
         fiemap: if O::HAS_FIEMAP {
             Some(Self::fiemap)
         } else {
@@ -218,7 +218,7 @@ impl<O: FileOperations> FileTable<O> {
         ..common::<O>()
     };
 
-    const FILE: bindings::file_operations = bindings::file_operations {
+    const FILE: &'static bindings::file_operations = &bindings::file_operations {
         fop_flags: bindings::FOP_BUFFER_RASYNC,
         open: Some(Self::open),
         llseek: Some(Self::llseek),

@@ -92,7 +92,7 @@ pub struct SpecialOps<T: FileSystem> {
 struct SpecialTable<O>(PhantomData<O>);
 
 impl<O: InodeOperations> SpecialTable<O> {
-    const INODE: bindings::inode_operations = common::<O>();
+    const INODE: &'static bindings::inode_operations = &common::<O>();
 }
 
 impl<T: FileSystem> SpecialOps<T> {
@@ -100,7 +100,7 @@ impl<T: FileSystem> SpecialOps<T> {
     #[allow(clippy::new_without_default)]
     pub const fn new<O: InodeOperations<Fs = T>>() -> Self {
         Self {
-            inode: &SpecialTable::<O>::INODE,
+            inode: SpecialTable::<O>::INODE,
             _p: PhantomData,
         }
     }

@@ -181,7 +181,7 @@ unsafe fn fill<T: FileSystem>(
 ) -> Result {
     // SAFETY: New and ours.
     unsafe {
-        (*sb).s_op = &SuperOps::<T>::TABLE;
+        (*sb).s_op = SuperOps::<T>::TABLE;
         (*sb).s_maxbytes = bindings::MAX_LFS_FILESIZE;
         (*sb).s_time_gran = 1;
         to_result(bindings::super_setup_bdi(sb))?;

@@ -151,7 +151,7 @@ impl<T: FileSystem> Drop for Registration<T> {
 struct ContextOps<T: FileSystem>(PhantomData<T>);
 
 impl<T: FileSystem> ContextOps<T> {
-    const TABLE: bindings::fs_context_operations = bindings::fs_context_operations {
+    const TABLE: &'static bindings::fs_context_operations = &bindings::fs_context_operations {
         free: Some(free_fs_context::<T>),
         dup: None,
         parse_param: Some(parse_param::<T>),
@@ -182,7 +182,7 @@ unsafe extern "C" fn init_fs_context<T: FileSystem>(fc: *mut bindings::fs_contex
             // SAFETY: The context is valid, and only ours.
             unsafe {
                 (*fc).fs_private = options.into_foreign().cast();
-                (*fc).ops = &ContextOps::<T>::TABLE;
+                (*fc).ops = ContextOps::<T>::TABLE;
             }
             0
         }

@@ -15,7 +15,7 @@ use kernel::{prelude::*, seq_file::SeqFile};
 pub(super) struct SuperOps<T: FileSystem>(PhantomData<T>);
 
 impl<T: FileSystem> SuperOps<T> {
-    pub(super) const TABLE: bindings::super_operations = bindings::super_operations {
+    pub(super) const TABLE: &'static bindings::super_operations = &bindings::super_operations {
         alloc_inode: Some(inode_cache::alloc_inode::<T>),
         destroy_inode: Some(inode_cache::destroy_inode::<T>),
         free_inode: Some(inode_cache::free_inode::<T>),

@@ -32,7 +32,7 @@ impl<T: FileSystem> LinkOps<T> {
     #[allow(clippy::new_without_default)]
     pub const fn new<O: LinkOperations<Fs = T>>() -> Self {
         Self {
-            inode: &LinkTable::<O>::INODE,
+            inode: LinkTable::<O>::INODE,
             _p: PhantomData,
         }
     }
@@ -41,7 +41,7 @@ impl<T: FileSystem> LinkOps<T> {
 struct LinkTable<O>(PhantomData<O>);
 
 impl<O: LinkOperations> LinkTable<O> {
-    const INODE: bindings::inode_operations = bindings::inode_operations {
+    const INODE: &'static bindings::inode_operations = &bindings::inode_operations {
         get_link: Some(Self::get_link),
         ..common::<O>()
     };
