@@ -200,3 +200,8 @@ struct page *kfs_vmalloc_to_page(const void *addr)
 {
 	return is_vmalloc_addr(addr) ? vmalloc_to_page(addr) : NULL;
 }
+
+size_t kfs_total_ram(void)
+{
+	return totalram_pages() << PAGE_SHIFT;
+}

@@ -44,4 +44,6 @@ void kfs_sha256_update(struct sha256_ctx *ctx, const u8 *data, size_t len);
 struct page *kfs_virt_to_page(const void *addr);
 struct page *kfs_vmalloc_to_page(const void *addr);
 
+size_t kfs_total_ram(void);
+
 #endif

@@ -31,6 +31,7 @@
 //!   walk into its slow mode instead.
 
 mod acl;
+mod anon_dev;
 mod aops;
 mod context;
 mod dir;
@@ -55,6 +56,7 @@ mod types;
 mod xattr;
 
 pub use acl::{AclType, PosixAcl};
+pub use anon_dev::AnonDev;
 pub use aops::AddressSpaceOps;
 pub use context::{FsContext, Purpose};
 pub use dir::{DirEmitter, DirOperations, DirOps};
@@ -72,7 +74,7 @@ pub use seq::seq_escape;
 pub use stat::{KStat, StatFs, StatQuery};
 pub use super_block::{FileSystem, InodeKey, New, Ready, SbFlags, SuperBlock};
 pub use symlink::{LinkOperations, LinkOps};
-pub use types::{mode, DType, DeviceNumber, Timespec};
+pub use types::{current_time, mode, DType, DeviceNumber, Timespec};
 pub use xattr::{XattrBuf, XattrHandler, XattrHandlers, XattrList, XattrOperations};
 
 use kernel::error::Result;

@@ -29,6 +29,14 @@ impl Timespec {
     }
 }
 
+/// The time now.
+pub fn current_time() -> Timespec {
+    let mut now = bindings::timespec64::default();
+    // SAFETY: The pointer is valid.
+    unsafe { bindings::ktime_get_real_ts64(&mut now) };
+    Timespec::from_c(&now)
+}
+
 /// A device number in the kernel's internal encoding (12 bits major, 20 bits
 /// minor), which is also what btrfs stores.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -74,3 +74,9 @@ impl Drop for LocalMap {
         unsafe { bindings::kfs_kunmap_local(self.addr.cast()) };
     }
 }
+
+/// The machine's memory in bytes.
+pub fn total_ram() -> usize {
+    // SAFETY: The function has no requirements.
+    unsafe { bindings::kfs_total_ram() }
+}
