@@ -3,7 +3,7 @@
 //! The cache of tree blocks.
 
 use btrfs_format::key::Key;
-use btrfs_format::types::{Logical, TreeId};
+use btrfs_format::types::{Logical, TreeId, Uuid};
 use core::fmt;
 use core::pin::Pin;
 use kernel::{
@@ -14,6 +14,7 @@ use kernel::{
         Arc, SpinLock,
     },
 };
+use kfs::mem::Shrink;
 use kfs::rcu;
 
 use super::block::{BlockBuf, BlockRef, Expect, TreeBlock, Usage};
@@ -37,6 +38,10 @@ pub(crate) trait BlockSource: Send + Sync {
     /// Reads the tree block at `at`, trying all copies until `verify(bytes, mirror)` accepts
     /// one. Sleeps. Fails with what `verify` said of the last copy, or with what reading gave.
     fn read(&self, at: Logical, verify: &dyn Fn(&[u8], u32) -> Result) -> Result<BlockBuf>;
+
+    /// Whether headers of tree blocks may have the UUID `fsid`: it is the metadata UUID, or that of
+    /// a seed.
+    fn is_own(&self, fsid: Uuid) -> bool;
 
     /// Writes a line to the kernel log, in the name of the filesystem.
     fn report(&self, severity: Severity, message: fmt::Arguments<'_>);
@@ -364,14 +369,12 @@ impl TreeCache {
     }
 }
 
-impl TreeCache {
-    /// How many blocks could be given back.
-    pub(crate) fn count(&self) -> usize {
+impl Shrink for TreeCache {
+    fn count(&self) -> usize {
         self.cached_blocks.load(Relaxed)
     }
 
-    /// Looks at up to `nr` blocks and gives back those not in use; returns how many.
-    pub(crate) fn scan(&self, nr: usize) -> usize {
+    fn scan(&self, nr: usize, _may_enter_fs: bool) -> Option<usize> {
         // Only spinlocks under which nothing is allocated: fine in any context.
         let (mut looked, mut blocks) = (0, 0);
         while looked < nr {
@@ -379,7 +382,7 @@ impl TreeCache {
             blocks += self.evict_step(steps, usize::MAX).0;
             looked += steps;
         }
-        blocks
+        Some(blocks)
     }
 }
 

@@ -12,7 +12,7 @@ use btrfs_format::geometry::Geometry;
 use btrfs_format::header::Header;
 use btrfs_format::key::Key;
 use btrfs_format::superblock::Incompat;
-use btrfs_format::types::{Generation, Uuid, MAX_LEVEL};
+use btrfs_format::types::{Generation, MAX_LEVEL};
 use core::fmt;
 use kernel::prelude::*;
 
@@ -27,8 +27,6 @@ pub(crate) struct Verifier {
     pub(crate) incompat: Incompat,
     /// The superblock's generation.
     pub(crate) generation: Generation,
-    /// The UUIDs that headers may have: the metadata UUID, and those of seeds.
-    pub(crate) fsids: KVec<Uuid>,
     /// Whether the filesystem may be written.
     pub(crate) writable: bool,
     /// The routine that hashes names.
@@ -128,7 +126,7 @@ impl Verifier {
                     header.bytenr()
                 ),
             );
-        } else if !self.fsids.contains(&header.fsid) {
+        } else if !log.is_own(header.fsid) {
             log.report(
                 Severity::Error,
                 format_args!("bad fsid on logical {at} mirror {mirror}"),
@@ -235,11 +233,13 @@ impl Verifier {
     }
 
     fn check_content(&self, log: &dyn BlockSource, bytes: &[u8], expect: &Expect) -> Result {
+        // The block's own: `check_identity` has looked at it.
+        let fsid = Header::of(bytes).ok_or(EIO)?.fsid;
         let context = CheckContext {
             geometry: self.geometry,
             incompat: self.incompat,
             generation: self.generation,
-            fsids: &self.fsids,
+            fsids: &[fsid],
             writable: self.writable,
             crc32c: self.crc32c,
         };
