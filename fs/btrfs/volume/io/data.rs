@@ -26,6 +26,9 @@ pub(crate) struct FilePosition {
 
 /// Whoever wants data.
 pub(crate) trait DataClient: Send + 'static {
+    /// What [`Volume::read_data_now`] returns.
+    type Output;
+
     /// Where in a file the byte `offset` of the request belongs.
     fn position(&self, offset: usize) -> FilePosition;
 
@@ -33,7 +36,7 @@ pub(crate) trait DataClient: Send + 'static {
     /// in order. All other bytes are right, as far as there are checksums.
     ///
     /// Called once, in process context, when nothing of the request is left in the volume.
-    fn done(self, buf: IoBuf, bad: &[Range<usize>]);
+    fn done(self, buf: IoBuf, bad: &[Range<usize>]) -> Self::Output;
 }
 
 /// A request for data.
@@ -82,6 +85,28 @@ impl Part {
 impl Volume {
     /// Reads data. Returns when everything is under way; [`DataClient::done`] tells the outcome.
     pub(crate) fn read_data<C: DataClient>(self: &Arc<Self>, read: DataRead<C>) {
+        match self.prepare_read(read) {
+            Ok((io, pending)) => {
+                with_plug(|| io.submit(move |done| drop(pending.complete(done))));
+            }
+            Err((client, buf)) => drop(refuse(client, buf)),
+        }
+    }
+
+    /// Reads data and waits for it: everything happens in the calling thread, which is best for
+    /// small requests. Sleeps.
+    pub(crate) fn read_data_now<C: DataClient>(self: &Arc<Self>, read: DataRead<C>) -> C::Output {
+        match self.prepare_read(read) {
+            Ok((io, pending)) => pending.complete(with_plug(|| io.submit_wait())),
+            Err((client, buf)) => refuse(client, buf),
+        }
+    }
+
+    /// Plans a request, or gives client and buffer back when that is not possible.
+    fn prepare_read<C: DataClient>(
+        self: &Arc<Self>,
+        read: DataRead<C>,
+    ) -> Result<(Io, Pending<C>), (C, IoBuf)> {
         let DataRead {
             logical,
             buf,
@@ -97,13 +122,9 @@ impl Volume {
                     client,
                     parts,
                 };
-                with_plug(|| io.submit(move |done| pending.complete(done)));
+                Ok((io, pending))
             }
-            Err(_) => {
-                let buf = io.into_buf();
-                let all = 0..buf.len();
-                client.done(buf, &[all]);
-            }
+            Err(_) => Err((client, io.into_buf())),
         }
     }
 
@@ -148,9 +169,15 @@ impl Volume {
     }
 }
 
+/// Tells a client that it gets nothing.
+fn refuse<C: DataClient>(client: C, buf: IoBuf) -> C::Output {
+    let all = 0..buf.len();
+    client.done(buf, &[all])
+}
+
 impl<C: DataClient> Pending<C> {
     /// All transfers are done.
-    fn complete(self, done: IoDone) {
+    fn complete(self, done: IoDone) -> C::Output {
         let mut bad = KVec::new();
         let mut complete = true;
         let mut damaged = KVec::new();
@@ -168,11 +195,10 @@ impl<C: DataClient> Pending<C> {
         let Self { volume, client, .. } = self;
         drop(volume);
         if complete {
-            client.done(buf, &bad);
+            client.done(buf, &bad)
         } else {
             // No memory to tell good from bad.
-            let all = 0..buf.len();
-            client.done(buf, &[all]);
+            refuse(client, buf)
         }
     }
 
