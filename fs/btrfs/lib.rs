@@ -7,6 +7,7 @@ use kernel::prelude::*;
 mod data;
 mod dir;
 mod inode;
+mod ioctl;
 mod mount;
 mod space;
 mod subvol;
@@ -26,6 +27,8 @@ module! {
 
 /// What lives as long as the module is loaded. The order of the fields is that of unloading.
 struct BtrfsModule {
+    _file_system: kfs::fs::Registration<vfs::Btrfs>,
+    _workspaces: kfs::compress::Workspaces,
     _registry: volume::registry::Lifetime,
     _engine: kfs::block::Engine,
 }
@@ -34,8 +37,11 @@ impl kernel::Module for BtrfsModule {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         let engine = kfs::block::Engine::new()?;
         let registry = volume::registry::init()?;
+        let file_system = kfs::fs::Registration::new(&vfs::SLOT)?;
         pr_info!("loaded\n");
         Ok(BtrfsModule {
+            _file_system: file_system,
+            _workspaces: kfs::compress::Workspaces::new(),
             _registry: registry,
             _engine: engine,
         })

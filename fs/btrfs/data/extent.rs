@@ -245,3 +245,20 @@ impl Extents {
 fn belongs(key: Key, ino: Ino) -> bool {
     key.objectid == ino.get() && key.item_type == item::EXTENT_DATA
 }
+
+/// Where the last extent of a file ends that is not a hole; 0 if there is none.
+pub(crate) fn last_end(tree: &TreeView, ino: Ino, block: u64) -> Result<u64> {
+    let key = Key::new(ino.get(), item::EXTENT_DATA, u64::MAX);
+    let mut cursor = tree.seek_at_or_before(key)?;
+    while let Some((found, data)) = cursor.item() {
+        if !belongs(found, ino) {
+            break;
+        }
+        let extent = Extent::decode(found, data, block)?;
+        if extent.place != Place::Hole {
+            return Ok(extent.end);
+        }
+        cursor.prev()?;
+    }
+    Ok(0)
+}

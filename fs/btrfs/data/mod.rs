@@ -12,6 +12,10 @@
 #![allow(dead_code)]
 
 pub(crate) mod cache;
+pub(crate) mod decode;
+pub(crate) mod direct;
 pub(crate) mod extent;
 pub(crate) mod fiemap;
+mod inline;
+pub(crate) mod read;
 pub(crate) mod shared;

@@ -1,8 +1,23 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Mounting: from options and devices to a file system that can be used.
+//!
+//! [`options`] says what the options mean and [`spec`] how they are written, [`show`]
+//! how they are shown; [`context`] is a mount under way, [`open`] opens the file
+//! system, which is then an [`Fs`].
 
 #![allow(dead_code)]
 
+mod context;
+mod fs;
+mod open;
 pub(crate) mod options;
 pub(crate) mod show;
+mod source;
+mod spec;
+
+pub(crate) use context::{online_cpus, MountContext};
+pub(crate) use fs::Fs;
+pub(crate) use open::open;
+pub(crate) use show::{show, Shown};
+pub(crate) use spec::PARAMS;

@@ -8,7 +8,8 @@
 
 #![allow(dead_code)]
 
+pub(crate) mod load;
 pub(crate) mod statfs;
 pub(crate) mod summary;
 
-pub(crate) use summary::{BlockGroup, SpaceInfo, Summary};
+pub(crate) use summary::Summary;

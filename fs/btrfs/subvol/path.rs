@@ -2,7 +2,6 @@
 
 //! From a subvolume to the path it has below the top-level subvolume.
 
-use btrfs_format::dir::{name_hash, DirItems};
 use btrfs_format::inode::InodeRefs;
 use btrfs_format::key::{item, Key};
 use btrfs_format::root::RootRef;
@@ -105,18 +104,4 @@ fn prepend_dir(tree: &TreeView, dir: Ino, path: &mut Tail) -> Result<Ino> {
     let name = InodeRefs::new(data).next().ok_or(EUCLEAN)?.name;
     path.prepend(name)?;
     Ok(Ino(key.offset))
-}
-
-/// The subvolume to mount where the options name none: the entry `default` of the
-/// directory `dir` that the superblock names, inside the tree of roots.
-pub(crate) fn default(roots: &TreeView, dir: Ino) -> Result<TreeId> {
-    const NAME: &[u8] = b"default";
-    let key = Key::new(dir.get(), item::DIR_ITEM, name_hash(NAME));
-    let Some(item) = roots.get(key)? else {
-        return Ok(TreeId::FS_TREE);
-    };
-    match DirItems::new(&item).find_name(NAME) {
-        Some(entry) => Ok(TreeId(entry.location.objectid)),
-        None => Ok(TreeId::FS_TREE),
-    }
 }

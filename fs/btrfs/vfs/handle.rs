@@ -2,11 +2,10 @@
 
 //! File handles, as `name_to_handle_at(2)` and NFS see them.
 //!
-//! A handle is a number of 32-bit words in the machine's byte order, without
-//! padding: inode (64 bits), subvolume (64), generation (32); with a parent also
-//! the parent's inode (64) and generation (32); and the parent's subvolume (64)
-//! where it is another one. The type says which of the three it is. Handles
-//! outlive a reboot, so the layout is fixed.
+//! A handle is a packed structure in the machine's byte order: inode (8 bytes),
+//! subvolume (8), generation (4); with a parent also the parent's inode (8) and
+//! generation (4); and the parent's subvolume (8) where it is another one. The type
+//! says which of the three it is. Handles outlive a reboot, so the layout is fixed.
 
 use btrfs_format::types::{Ino, TreeId};
 
@@ -14,23 +13,23 @@ use btrfs_format::types::{Ino, TreeId};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Kind {
     /// Inode only.
-    Plain = 0x4d,
+    Plain,
     /// With its parent, of the same subvolume.
-    WithParent = 0x4e,
+    WithParent,
     /// With its parent, of another subvolume.
-    WithParentRoot = 0x4f,
+    WithParentRoot,
 }
 
 impl Kind {
     /// The kind that `raw` stands for.
-    pub(crate) fn from_raw(raw: i32) -> Option<Self> {
+    pub(crate) fn from_raw(raw: u8) -> Option<Self> {
         [Kind::Plain, Kind::WithParent, Kind::WithParentRoot]
             .into_iter()
             .find(|kind| kind.raw() == raw)
     }
 
     /// The number user space sees.
-    pub(crate) fn raw(self) -> i32 {
+    pub(crate) fn raw(self) -> u8 {
         match self {
             Kind::Plain => 0x4d,
             Kind::WithParent => 0x4e,
@@ -38,12 +37,21 @@ impl Kind {
         }
     }
 
-    /// Number of words of such a handle.
-    pub(crate) fn words(self) -> usize {
+    /// Number of bytes of such a handle.
+    pub(crate) fn size(self) -> usize {
         match self {
-            Kind::Plain => 5,
-            Kind::WithParent => 8,
-            Kind::WithParentRoot => 10,
+            Kind::Plain => 20,
+            Kind::WithParent => 32,
+            Kind::WithParentRoot => 40,
+        }
+    }
+
+    /// The kind of handle for `inode` and `parent`.
+    pub(crate) fn of(inode: &Reference, parent: Option<&Reference>) -> Kind {
+        match parent {
+            None => Kind::Plain,
+            Some(parent) if parent.subvol == inode.subvol => Kind::WithParent,
+            Some(_) => Kind::WithParentRoot,
         }
     }
 }
@@ -57,77 +65,63 @@ pub(crate) struct Reference {
     pub(crate) generation: u32,
 }
 
-/// The kind of handle for `inode` and `parent`.
-pub(crate) fn kind(inode: &Reference, parent: Option<&Reference>) -> Kind {
-    match parent {
-        None => Kind::Plain,
-        Some(parent) if parent.subvol == inode.subvol => Kind::WithParent,
-        Some(_) => Kind::WithParentRoot,
-    }
-}
-
-/// Writes the handle; `None` if `words` is too short for it.
+/// Writes the handle; `None` if `out` is too short for it.
 pub(crate) fn encode(
     inode: &Reference,
     parent: Option<&Reference>,
-    words: &mut [u32],
+    out: &mut [u8],
 ) -> Option<Kind> {
-    let kind = kind(inode, parent);
-    let mut fields = [0; 10];
-    let [ino_a, ino_b, tree_a, tree_b, generation, p_ino @ .., root_a, root_b] = &mut fields;
-    [*ino_a, *ino_b] = split(inode.ino.get());
-    [*tree_a, *tree_b] = split(inode.subvol.get());
-    *generation = inode.generation;
-    if let (Some(parent), [a, b, generation]) = (parent, p_ino) {
-        [*a, *b] = split(parent.ino.get());
-        *generation = parent.generation;
-        [*root_a, *root_b] = split(parent.subvol.get());
+    let kind = Kind::of(inode, parent);
+    let mut bytes = [0; 40];
+    let mut put = |at: usize, value: &[u8]| {
+        for (to, from) in bytes.iter_mut().skip(at).zip(value) {
+            *to = *from;
+        }
+    };
+    put(0, &inode.ino.get().to_ne_bytes());
+    put(8, &inode.subvol.get().to_ne_bytes());
+    put(16, &inode.generation.to_ne_bytes());
+    if let Some(parent) = parent {
+        put(20, &parent.ino.get().to_ne_bytes());
+        put(28, &parent.generation.to_ne_bytes());
+        put(32, &parent.subvol.get().to_ne_bytes());
     }
-    let out = words.get_mut(..kind.words())?;
-    out.copy_from_slice(fields.get(..kind.words())?);
+    out.get_mut(..kind.size())?
+        .copy_from_slice(bytes.get(..kind.size())?);
     Some(kind)
 }
 
-/// A number as two words, in the order of its bytes in memory.
-fn split(value: u64) -> [u32; 2] {
-    let [a, b, c, d, e, f, g, h] = value.to_ne_bytes();
-    [
-        u32::from_ne_bytes([a, b, c, d]),
-        u32::from_ne_bytes([e, f, g, h]),
-    ]
-}
-
 /// The inode of a handle.
-pub(crate) fn inode(kind: Kind, words: &[u32]) -> Option<Reference> {
-    if words.len() < kind.words() {
-        return None;
-    }
+pub(crate) fn inode(kind: Kind, handle: &[u8]) -> Option<Reference> {
+    let handle = handle.get(..kind.size())?;
     Some(Reference {
-        ino: Ino(wide_at(words, 0)?),
-        subvol: TreeId(wide_at(words, 2)?),
-        generation: *words.get(4)?,
+        ino: Ino(wide_at(handle, 0)?),
+        subvol: TreeId(wide_at(handle, 8)?),
+        generation: word_at(handle, 16)?,
     })
 }
 
 /// The parent of a handle that has one.
-pub(crate) fn parent(kind: Kind, words: &[u32]) -> Option<Reference> {
-    if words.len() < kind.words() {
-        return None;
-    }
+pub(crate) fn parent(kind: Kind, handle: &[u8]) -> Option<Reference> {
+    let handle = handle.get(..kind.size())?;
     let subvol = match kind {
         Kind::Plain => return None,
-        Kind::WithParent => wide_at(words, 2)?,
-        Kind::WithParentRoot => wide_at(words, 8)?,
+        Kind::WithParent => wide_at(handle, 8)?,
+        Kind::WithParentRoot => wide_at(handle, 32)?,
     };
     Some(Reference {
-        ino: Ino(wide_at(words, 5)?),
+        ino: Ino(wide_at(handle, 20)?),
         subvol: TreeId(subvol),
-        generation: *words.get(7)?,
+        generation: word_at(handle, 28)?,
     })
 }
 
-fn wide_at(words: &[u32], at: usize) -> Option<u64> {
-    let [a, b, c, d] = words.get(at)?.to_ne_bytes();
-    let [e, f, g, h] = words.get(at + 1)?.to_ne_bytes();
-    Some(u64::from_ne_bytes([a, b, c, d, e, f, g, h]))
+fn wide_at(handle: &[u8], at: usize) -> Option<u64> {
+    let bytes = handle.get(at..)?.first_chunk()?;
+    Some(u64::from_ne_bytes(*bytes))
+}
+
+fn word_at(handle: &[u8], at: usize) -> Option<u32> {
+    let bytes = handle.get(at..)?.first_chunk()?;
+    Some(u32::from_ne_bytes(*bytes))
 }

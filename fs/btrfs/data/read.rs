@@ -1,0 +1,411 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Reading file data into the page cache.
+//!
+//! iomap asks what lies where ([`map`]) and hands out ranges of folios in the order of
+//! the file; they are collected in a [`Batch`] as long as their bytes lie together on
+//! disk, and then read with one request. A compressed run is read and unpacked as a
+//! whole, once for all ranges of the batch, on whatever processor completes the read.
+//!
+//! # Bounds
+//!
+//! A request has at most [`MAX_REQUEST`] bytes: checksums of the requests of one
+//! readahead window are verified on several processors, while later ones still read.
+
+use btrfs_format::inode::InodeFlags;
+use btrfs_format::types::Logical;
+use core::ops::Range;
+use kernel::prelude::*;
+use kfs::block::{IoBuf, Segment};
+use kfs::fs::AddressSpaceOps;
+use kfs::iomap::{FolioRange, IomapOps, Mapping, MappingFlags, MappingKind, Purpose, ReadHint};
+use kfs::mem::KBuf;
+
+use super::decode;
+use super::extent::{Extent, Packed, Place};
+use crate::inode::Inode;
+use crate::vfs::{Btrfs, BtrfsInode};
+use crate::volume::{DataClient, DataRead, FilePosition};
+
+/// Largest request, bytes.
+const MAX_REQUEST: usize = 1 << 20;
+
+/// Ranges of folios, each with the offset of its first byte in an unpacked run.
+type Parts = KVec<(usize, FolioRange)>;
+
+/// Ranges of folios whose bytes lie together on disk.
+#[derive(Default)]
+pub(crate) enum Batch {
+    /// None yet.
+    #[default]
+    Empty,
+    /// Bytes as they are.
+    Plain {
+        /// Offset of the first range in the file.
+        offset: u64,
+        /// Address of the first range.
+        address: Logical,
+        /// The ranges.
+        buf: IoBuf,
+    },
+    /// Parts of one compressed run.
+    Packed {
+        /// Offset of the first range in the file.
+        offset: u64,
+        /// The run.
+        packed: Packed,
+        /// Each range with the offset of its first byte in the unpacked run.
+        parts: Parts,
+    },
+}
+
+/// The page cache of regular files.
+pub(crate) struct FileData;
+
+impl IomapOps for FileData {
+    type Inode = BtrfsInode;
+    type Private = Extent;
+    type ReadContext = Batch;
+
+    fn map(inode: &BtrfsInode, pos: u64, _len: u64, _purpose: Purpose) -> Result<Mapping<Extent>> {
+        let extent = inode.data().extent_at(pos)?;
+        let (kind, addr) = match extent.place {
+            Place::Hole => (MappingKind::Hole, None),
+            Place::Prealloc { address, .. } => (MappingKind::Unwritten, Some(address.get())),
+            Place::Plain { address, .. } => (MappingKind::Mapped, Some(address.get())),
+            Place::Packed(packed) => (MappingKind::Mapped, Some(packed.address.get())),
+            Place::Inline { .. } => (MappingKind::Inline, None),
+        };
+        Ok(Mapping {
+            kind,
+            offset: extent.start,
+            length: extent.end - extent.start,
+            addr,
+            flags: MappingFlags::NONE,
+            private: extent,
+        })
+    }
+
+    fn read(
+        inode: &BtrfsInode,
+        batch: &mut Batch,
+        hint: ReadHint,
+        mapping: &Mapping<Extent>,
+        pos: u64,
+        range: FolioRange,
+    ) {
+        let extent = &mapping.private;
+        let Some(skip) = pos.checked_sub(extent.start) else {
+            return range.finish(Err(EIO));
+        };
+        match extent.place {
+            Place::Plain { address, .. } => match address.checked_add(skip) {
+                Some(address) => batch.add_plain(inode.data(), hint, pos, address, range),
+                None => range.finish(Err(EUCLEAN)),
+            },
+            Place::Packed(packed) => match usize::try_from(skip + u64::from(packed.skip)) {
+                Ok(at) => batch.add_packed(inode.data(), hint, pos, packed, (at, range)),
+                Err(_) => range.finish(Err(EUCLEAN)),
+            },
+            Place::Inline { .. } => {
+                let mut range = range;
+                let result = inode.data().fill_inline(extent, skip, &mut range);
+                range.finish(result);
+            }
+            Place::Hole | Place::Prealloc { .. } => {
+                let mut range = range;
+                let result = range.zero(0, range.len());
+                range.finish(result);
+            }
+        }
+    }
+
+    fn submit(inode: &BtrfsInode, mut batch: Batch, hint: ReadHint) {
+        batch.send(inode.data(), hint);
+    }
+}
+
+impl Batch {
+    fn add_plain(
+        &mut self,
+        inode: &Inode,
+        hint: ReadHint,
+        pos: u64,
+        at: Logical,
+        range: FolioRange,
+    ) {
+        let fits = match self {
+            Batch::Plain { address, buf, .. } => {
+                let end = u64::try_from(buf.len()).ok();
+                end.and_then(|len| address.checked_add(len)) == Some(at)
+                    && buf.len() + range.len() <= MAX_REQUEST
+            }
+            _ => false,
+        };
+        if !fits {
+            self.send(inode, hint);
+            *self = Batch::Plain {
+                offset: pos,
+                address: at,
+                buf: IoBuf::new(),
+            };
+        }
+        if let Batch::Plain { buf, .. } = self {
+            if let Err(Segment::Folio(range)) = buf.push(Segment::Folio(range)) {
+                // A later range must not close up to what is there.
+                range.finish(Err(ENOMEM));
+                self.send(inode, hint);
+            }
+        }
+    }
+
+    fn add_packed(
+        &mut self,
+        inode: &Inode,
+        hint: ReadHint,
+        pos: u64,
+        run: Packed,
+        part: (usize, FolioRange),
+    ) {
+        let fits = match self {
+            Batch::Packed { packed, .. } => packed.address == run.address,
+            _ => false,
+        };
+        if !fits {
+            self.send(inode, hint);
+            *self = Batch::Packed {
+                offset: pos,
+                packed: run,
+                parts: KVec::new(),
+            };
+        }
+        if let Batch::Packed { parts, .. } = self {
+            match parts.reserve(1, GFP_KERNEL) {
+                Ok(()) => drop(parts.push_within_capacity(part)),
+                Err(_) => part.1.finish(Err(ENOMEM)),
+            }
+        }
+    }
+
+    /// Reads what was collected and leaves the batch empty.
+    fn send(&mut self, inode: &Inode, hint: ReadHint) {
+        match core::mem::take(self) {
+            Batch::Empty => {}
+            Batch::Plain { buf, .. } if buf.is_empty() => {}
+            Batch::Plain {
+                offset,
+                address,
+                buf,
+            } => read_plain(inode, hint, offset, address, buf),
+            Batch::Packed {
+                offset,
+                packed,
+                parts,
+            } => read_packed(inode, hint, offset, packed, parts),
+        }
+    }
+}
+
+/// How the page cache of regular files is read.
+pub(crate) const fn address_space() -> AddressSpaceOps<Btrfs> {
+    AddressSpaceOps::new::<FileData>()
+}
+
+/// Whoever waits for a buffer.
+struct Wanted {
+    position: FilePosition,
+}
+
+impl DataClient for Wanted {
+    type Output = Result<IoBuf>;
+
+    fn position(&self, offset: usize) -> FilePosition {
+        advance(self.position, offset)
+    }
+
+    fn done(self, buf: IoBuf, bad: &[Range<usize>]) -> Result<IoBuf> {
+        match bad {
+            [] => Ok(buf),
+            _ => Err(EIO),
+        }
+    }
+}
+
+/// Folios that wait for plain data.
+struct PlainFolios {
+    position: FilePosition,
+}
+
+impl DataClient for PlainFolios {
+    type Output = ();
+
+    fn position(&self, offset: usize) -> FilePosition {
+        advance(self.position, offset)
+    }
+
+    fn done(self, buf: IoBuf, bad: &[Range<usize>]) {
+        for (start, segment) in buf.into_segments() {
+            let Segment::Folio(range) = segment else {
+                continue;
+            };
+            let end = start + range.len();
+            let hit = bad.iter().any(|bad| bad.start < end && start < bad.end);
+            range.finish(if hit { Err(EIO) } else { Ok(()) });
+        }
+    }
+}
+
+/// Folios that wait for a compressed run.
+struct PackedFolios {
+    position: FilePosition,
+    sector: u64,
+    packed: Packed,
+    parts: Parts,
+}
+
+impl DataClient for PackedFolios {
+    type Output = ();
+
+    fn position(&self, _offset: usize) -> FilePosition {
+        // A byte of the compressed data has no place in the file.
+        self.position
+    }
+
+    fn done(mut self, buf: IoBuf, bad: &[Range<usize>]) {
+        let result = match bad {
+            [] => self.unpack(&buf),
+            _ => Err(EIO),
+        };
+        finish_parts(self.parts, result);
+    }
+}
+
+impl PackedFolios {
+    /// Unpacks the run in `buf`, and gives each range its part of it.
+    fn unpack(&mut self, buf: &IoBuf) -> Result {
+        let input = buf.as_slice().ok_or(EIO)?;
+        let sector = usize::try_from(self.sector)?;
+        let size = usize::try_from(self.packed.unpacked)?.next_multiple_of(sector);
+        let compression = self.packed.compression;
+        // A single range for all of the run takes it without a detour.
+        if let [(0, range)] = self.parts.as_mut_slice() {
+            if range.len() == size {
+                let mut result = Ok(());
+                let mut whole = false;
+                range.for_each_mut(0, size, |chunk| {
+                    if chunk.len() == size {
+                        whole = true;
+                        result = decode::unpack(compression, sector, input, chunk).map(drop);
+                    }
+                })?;
+                if whole {
+                    return result;
+                }
+            }
+        }
+        let mut output = KBuf::new(size, GFP_KERNEL)?;
+        decode::unpack(compression, sector, input, &mut output)?;
+        for (at, range) in self.parts.iter_mut() {
+            let rest = output.get(*at..).unwrap_or_default();
+            let len = rest.len().min(range.len());
+            range.write_at(0, rest.get(..len).unwrap_or_default())?;
+            range.zero(len, range.len() - len)?;
+        }
+        Ok(())
+    }
+}
+
+/// The position `offset` bytes behind `position`.
+fn advance(position: FilePosition, offset: usize) -> FilePosition {
+    FilePosition {
+        offset: position.offset.saturating_add(offset as u64),
+        ..position
+    }
+}
+
+fn finish_parts(parts: Parts, result: Result) {
+    for (_, range) in parts {
+        range.finish(result);
+    }
+}
+
+fn position(inode: &Inode, offset: u64) -> FilePosition {
+    FilePosition {
+        tree: inode.subvol().id(),
+        ino: inode.ino(),
+        offset,
+    }
+}
+
+/// Reads the bytes of `inode` from offset `offset` on, which are at `address`, into `buf`.
+pub(crate) fn wait(inode: &Inode, offset: u64, address: Logical, buf: IoBuf) -> Result<IoBuf> {
+    let csums = checksums(inode, address, buf.len())?;
+    inode.fs().volume().read_data_now(DataRead {
+        logical: address,
+        buf,
+        csums,
+        client: Wanted {
+            position: position(inode, offset),
+        },
+    })
+}
+
+/// Reads folios of plain data.
+fn read_plain(inode: &Inode, hint: ReadHint, offset: u64, address: Logical, buf: IoBuf) {
+    let csums = match checksums(inode, address, buf.len()) {
+        Ok(csums) => csums,
+        Err(e) => return buf.finish(Err(e)),
+    };
+    let request = DataRead {
+        logical: address,
+        buf,
+        csums,
+        client: PlainFolios {
+            position: position(inode, offset),
+        },
+    };
+    start(inode, hint, request);
+}
+
+/// Reads a compressed run and unpacks it into folios.
+fn read_packed(inode: &Inode, hint: ReadHint, offset: u64, packed: Packed, parts: Parts) {
+    let prepared = usize::try_from(packed.size)
+        .map_err(Error::from)
+        .and_then(|size| {
+            let buf = IoBuf::from_buf(KBuf::new(size, GFP_KERNEL)?)?;
+            Ok((buf, checksums(inode, packed.address, size)?))
+        });
+    let (buf, csums) = match prepared {
+        Ok(prepared) => prepared,
+        Err(e) => return finish_parts(parts, Err(e)),
+    };
+    let request = DataRead {
+        logical: packed.address,
+        buf,
+        csums,
+        client: PackedFolios {
+            position: position(inode, offset),
+            sector: inode.fs().sector_size(),
+            packed,
+            parts,
+        },
+    };
+    start(inode, hint, request);
+}
+
+fn start<C: DataClient<Output = ()>>(inode: &Inode, hint: ReadHint, request: DataRead<C>) {
+    let volume = inode.fs().volume();
+    if hint.wait {
+        volume.read_data_now(request);
+    } else {
+        volume.read_data(request);
+    }
+}
+
+/// The checksums of data of `inode`; `None` where it has none or they do not matter.
+fn checksums(inode: &Inode, address: Logical, len: usize) -> Result<Option<KVVec<u8>>> {
+    if inode.flags().contains(InodeFlags::NODATASUM) {
+        return Ok(None);
+    }
+    inode.fs().data_checksums(address, u64::try_from(len)?)
+}

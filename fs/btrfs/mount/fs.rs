@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! An open file system: what ties volume, trees and options together.
+//!
+//! Layers below know nothing of [`Fs`]; those above take from it what they need.
+
+use btrfs_format::superblock::{CompatRo, Incompat};
+use btrfs_format::types::{Generation, Logical, TreeId};
+use core::fmt;
+use kernel::prelude::*;
+use kernel::sync::{new_mutex, Arc, Mutex};
+use kfs::mem::Shrinker;
+
+use super::options::{Flags, Options};
+use crate::space::statfs::{self, Counts, DeviceSpace};
+use crate::space::Summary;
+use crate::subvol::{path, SubvolTable};
+use crate::tree::{Roots, TreeCache};
+use crate::volume::{Log, Volume};
+
+/// An open file system.
+///
+/// The order of the fields is that in which they go: devices are closed last.
+#[pin_data]
+pub(crate) struct Fs {
+    #[pin]
+    subvols: SubvolTable,
+    roots: Arc<Roots>,
+    shrinker: Shrinker<TreeCache>,
+    /// How the space was used when the file system was opened.
+    summary: Summary,
+    /// Metadata space held back, bytes.
+    reserve: u64,
+    #[pin]
+    options: Mutex<Options>,
+    sector_size: u64,
+    volume: Arc<Volume>,
+}
+
+/// The parts that [`Fs`] is put together from.
+pub(super) struct Parts {
+    pub(super) volume: Arc<Volume>,
+    pub(super) roots: Arc<Roots>,
+    pub(super) summary: Summary,
+    pub(super) reserve: u64,
+    pub(super) options: Options,
+}
+
+impl Fs {
+    /// Puts the parts together.
+    pub(super) fn new(parts: Parts) -> Result<Arc<Self>> {
+        let Parts {
+            volume,
+            roots,
+            summary,
+            reserve,
+            options,
+        } = parts;
+        let shrinker = Shrinker::register(c"btrfs-tree-blocks", roots.cache().clone())?;
+        let sector_size = u64::from(volume.geometry().sectorsize);
+        Arc::pin_init(
+            pin_init!(Self {
+                subvols <- SubvolTable::new(roots.clone()),
+                roots,
+                shrinker,
+                summary,
+                reserve,
+                options <- new_mutex!(options, "btrfs-options"),
+                sector_size,
+                volume,
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// The devices.
+    pub(crate) fn volume(&self) -> &Arc<Volume> {
+        &self.volume
+    }
+
+    /// The trees.
+    pub(crate) fn roots(&self) -> &Arc<Roots> {
+        &self.roots
+    }
+
+    /// The subvolumes in use.
+    pub(crate) fn subvols(&self) -> &SubvolTable {
+        &self.subvols
+    }
+
+    /// Log lines in the file system's name.
+    pub(crate) fn log(&self) -> &Log {
+        self.volume.log()
+    }
+
+    /// The sector size in bytes: the unit of data extents and checksums.
+    pub(crate) fn sector_size(&self) -> u64 {
+        self.sector_size
+    }
+
+    /// The options as they are now.
+    pub(crate) fn options(&self) -> Options {
+        *self.options.lock()
+    }
+
+    /// Replaces the options.
+    pub(super) fn set_options(&self, options: Options) {
+        *self.options.lock() = options;
+    }
+
+    /// Forgets the options that only mean something while mounting.
+    pub(crate) fn clear_one_shot_options(&self) {
+        self.options.lock().clear_one_shot();
+    }
+
+    /// How the space was used when the file system was opened.
+    pub(crate) fn summary(&self) -> &Summary {
+        &self.summary
+    }
+
+    /// Metadata space held back, bytes.
+    pub(crate) fn global_reserve(&self) -> u64 {
+        self.reserve
+    }
+
+    /// Whether it has the features `features`.
+    pub(crate) fn has_compat_ro(&self, features: CompatRo) -> bool {
+        self.volume.superblock().compat_ro().contains(features)
+    }
+
+    /// Whether it has the features `features`.
+    pub(crate) fn has_incompat(&self, features: Incompat) -> bool {
+        self.volume.superblock().incompat().contains(features)
+    }
+
+    /// Whether it has a free space cache of version 1 that is in use.
+    pub(crate) fn has_space_cache_v1(&self) -> bool {
+        has_space_cache_v1(&self.volume)
+    }
+
+    /// The last committed transaction.
+    pub(crate) fn generation(&self) -> Generation {
+        self.roots.generation()
+    }
+
+    /// The checksums of the `len` bytes from `address` on; `None` if they are not wanted.
+    ///
+    /// Where data should have a checksum and has none, that is logged, and zeroes stand for it:
+    /// no read of it will succeed.
+    pub(crate) fn data_checksums(&self, address: Logical, len: u64) -> Result<Option<KVVec<u8>>> {
+        let Some(tree) = self.roots.standard().csum.as_ref() else {
+            return Ok(None);
+        };
+        let csums = tree
+            .tree()
+            .csums_for(self.volume.geometry(), address, len)?;
+        for hole in csums.holes.iter() {
+            self.log().warn_limited(format_args!(
+                "csum hole found for disk bytenr range [{}, {})",
+                hole.start, hole.end
+            ));
+        }
+        Ok(Some(csums.data))
+    }
+
+    /// The path of subvolume `id` below the top-level subvolume, with a leading slash.
+    pub(crate) fn subvol_path(&self, id: TreeId) -> Result<KVec<u8>> {
+        path::of(self.roots.tree().tree(), id, |id| {
+            Ok(self.subvols.get(id)?.tree().clone())
+        })
+    }
+
+    /// What `statfs` counts, in sectors.
+    pub(crate) fn statfs(&self) -> Result<Counts> {
+        let mut spaces = KVec::new();
+        for device in self.volume.devices()?.iter() {
+            if !device.in_metadata() || device.is_missing() {
+                continue;
+            }
+            let state = device.state();
+            let space = DeviceSpace {
+                total: state.total_bytes,
+                allocated: state.bytes_used,
+            };
+            spaces.push(space, GFP_KERNEL)?;
+        }
+        let superblock = self.volume.superblock();
+        Ok(statfs::counts(
+            &self.summary,
+            &mut spaces,
+            superblock.total_bytes.get(),
+            self.reserve,
+            self.volume.geometry().sectorsize,
+        ))
+    }
+
+    /// Whether option flags say that nothing can ever be written.
+    pub(crate) fn is_rescue(&self) -> bool {
+        is_rescue(&self.options())
+    }
+}
+
+/// Whether a free space cache of version 1 is in use.
+pub(super) fn has_space_cache_v1(volume: &Volume) -> bool {
+    volume.superblock().cache_generation.get() != 0
+}
+
+/// Whether there is an option that forbids writing for good.
+pub(super) fn is_rescue(options: &Options) -> bool {
+    [
+        Flags::NOLOGREPLAY,
+        Flags::IGNOREBADROOTS,
+        Flags::IGNOREDATACSUMS,
+        Flags::IGNOREMETACSUMS,
+        Flags::IGNORESUPERFLAGS,
+        Flags::USEBACKUPROOT,
+    ]
+    .iter()
+    .any(|flag| options.has(*flag))
+}
+
+impl fmt::Debug for Fs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "btrfs on {}", self.log().name())
+    }
+}

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Operations on directories.
+
+use btrfs_format::dir::FileType;
+use kernel::prelude::*;
+use kernel::sync::aref::ARef;
+use kfs::fs::{DType, DirEmitter, DirOperations, File};
+use kfs::log::Level;
+
+use super::{Btrfs, BtrfsInode, Node};
+use crate::dir::iterate;
+use crate::dir::lookup::{self, Entry, Target};
+use crate::inode::load;
+use crate::ioctl;
+
+#[vtable]
+impl DirOperations for Node {
+    type Open = ();
+
+    fn lookup(dir: &BtrfsInode, name: &[u8]) -> Result<Option<ARef<BtrfsInode>>> {
+        let data = dir.data();
+        match lookup::find(data.tree(), data.ino(), name)? {
+            None => Ok(None),
+            Some(entry) => follow(dir, name, &entry).map(Some),
+        }
+    }
+
+    fn open(_dir: &BtrfsInode) -> Result {
+        Ok(())
+    }
+
+    fn iterate(dir: &BtrfsInode, _open: &(), out: &mut DirEmitter<'_>) -> Result {
+        if !out.emit_dots() {
+            return Ok(());
+        }
+        let data = dir.data();
+        let from = u64::try_from(out.pos())?;
+        let stopped = iterate::list(data.tree(), data.ino(), from, |name, ino, kind, pos| {
+            let Ok(pos) = i64::try_from(pos) else {
+                return false;
+            };
+            out.set_pos(pos);
+            out.emit(name, ino, dtype(kind), pos.saturating_add(1))
+        })?;
+        if stopped.is_none() {
+            let end = iterate::end_position(u64::try_from(out.pos())?);
+            out.set_pos(i64::try_from(end)?);
+        }
+        Ok(())
+    }
+
+    fn ioctl(file: &File<Btrfs>, cmd: u32, arg: usize) -> Result<isize> {
+        ioctl::run(file, cmd, arg)
+    }
+
+    fn fsync(_file: &File<Btrfs>, _datasync: bool) -> Result {
+        // Nothing is ever dirty while only reading is there.
+        Ok(())
+    }
+}
+
+/// The inode that an entry leads to.
+fn follow(dir: &BtrfsInode, name: &[u8], entry: &Entry) -> Result<ARef<BtrfsInode>> {
+    let data = dir.data();
+    let sb = dir.super_block();
+    let child = match entry.target {
+        Target::File(ino) => {
+            let inode = load::get(sb, data.subvol(), ino)?;
+            if load::file_type(&inode) != entry.kind {
+                data.fs().log().print_limited(
+                    Level::Critical,
+                    format_args!(
+                        "inode mode mismatch with dir: inode mode=0{:o} btrfs type={} dir type={}",
+                        inode.mode(),
+                        load::file_type(&inode).raw(),
+                        entry.kind.raw(),
+                    ),
+                );
+                return Err(EUCLEAN);
+            }
+            return Ok(inode);
+        }
+        Target::Subvol(child) => child,
+    };
+    let fs = data.fs();
+    let roots = fs.roots().tree();
+    let parent = data.subvol().id();
+    if !lookup::is_mounted_at(roots.tree(), parent, data.ino(), name, child)? {
+        return load::get_stub(sb, dir, child);
+    }
+    match load::get_root(sb, child) {
+        Err(ENOENT) => load::get_stub(sb, dir, child),
+        found => found,
+    }
+}
+
+/// The type for `getdents`.
+pub(super) fn dtype(kind: FileType) -> DType {
+    match kind {
+        FileType::Regular => DType::Reg,
+        FileType::Dir => DType::Dir,
+        FileType::CharDev => DType::Chr,
+        FileType::BlockDev => DType::Blk,
+        FileType::Fifo => DType::Fifo,
+        FileType::Socket => DType::Sock,
+        FileType::Symlink => DType::Lnk,
+        FileType::Unknown | FileType::Xattr => DType::Unknown,
+    }
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Operations on regular files.
+
+use btrfs_format::types::Generation;
+use kernel::iov::IovIterDest;
+use kernel::prelude::*;
+use kfs::fs::{FiemapInfo, File, FileOperations, Kiocb, SeekKind};
+use kfs::iomap;
+
+use super::{Btrfs, BtrfsInode, Node};
+use crate::data::fiemap::{self, Reported};
+use crate::data::read::FileData;
+use crate::data::shared::Sharing;
+use crate::data::{direct, extent};
+use crate::ioctl;
+
+#[vtable]
+impl FileOperations for Node {
+    fn read_direct(iocb: &Kiocb<'_, Btrfs>, to: &mut IovIterDest<'_>) -> Result<usize> {
+        let inode = iocb.file().inode();
+        let pos = u64::try_from(iocb.pos())?;
+        direct::read(inode, pos, iocb.nowait(), to)
+    }
+
+    fn seek(inode: &BtrfsInode, pos: i64, kind: SeekKind) -> Result<i64> {
+        match kind {
+            SeekKind::Data => iomap::seek_data::<FileData>(inode, pos),
+            SeekKind::Hole => iomap::seek_hole::<FileData>(inode, pos),
+        }
+    }
+
+    fn fiemap(inode: &BtrfsInode, info: &mut FiemapInfo<'_>, start: u64, len: u64) -> Result {
+        let data = inode.data();
+        let _lock = inode.lock_shared();
+        let sector = data.fs().sector_size();
+        let start = start - start % sector;
+        let end = start.saturating_add(len).saturating_add(sector - 1);
+        let end = end - end % sector;
+        let last_end = extent::last_end(data.tree(), data.ino(), sector)?;
+        let roots = data.fs().roots();
+        let extents = roots.standard().extent.as_ref();
+        let last_snapshot = data.subvol().root().item().last_snapshot.get();
+        let mut sharing = extents.filter(|_| info.wants_extents()).map(|extents| {
+            Sharing::new(
+                extents.tree(),
+                data.tree(),
+                data.ino(),
+                Generation(last_snapshot),
+            )
+        });
+        fiemap::report(
+            &mut data.extents_from(start)?,
+            end,
+            last_end,
+            |allocation, offset| match &mut sharing {
+                Some(sharing) => sharing.is_shared(allocation, offset),
+                None => Ok(false),
+            },
+            |found: Reported| {
+                info.emit(found.offset, found.address, found.length, found.flags)
+                    .map(|full| !full)
+            },
+        )
+    }
+
+    fn ioctl(file: &File<Btrfs>, cmd: u32, arg: usize) -> Result<isize> {
+        ioctl::run(file, cmd, arg)
+    }
+
+    fn fsync(_file: &File<Btrfs>, _start: i64, _end: i64, _datasync: bool) -> Result {
+        // Nothing is ever dirty while only reading is there.
+        Ok(())
+    }
+}

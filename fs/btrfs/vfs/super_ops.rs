@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The file system type and its super blocks.
+
+use btrfs_format::superblock::CompatRo;
+use btrfs_format::types::{TreeId, NAME_MAX};
+use core::fmt::{self, Write};
+use kernel::prelude::*;
+use kernel::seq_file::{seq_print, SeqFile};
+use kernel::str::CString;
+use kernel::sync::{aref::ARef, Arc};
+use kfs::fs::{
+    seq_escape, FileSystem, FsContext, FsFlags, New, Param, Params, SbFlags, StatFs, SuperBlock,
+};
+
+use super::{export_ops, xattr_handlers, Btrfs, BtrfsInode, BtrfsSuper};
+use crate::inode::{load, Inode, InodeKey};
+use crate::mount::{self, Fs, MountContext};
+use crate::space::statfs;
+use crate::volume::registry::EntryId;
+use crate::volume::Device;
+
+/// `f_type` of `statfs`: `BTRFS_SUPER_MAGIC`.
+const MAGIC: u32 = 0x9123_683e;
+
+/// Readahead reaches at least this far, bytes.
+const LEAST_READAHEAD: usize = 4 << 20;
+
+#[vtable]
+impl FileSystem for Btrfs {
+    type Context = MountContext;
+    type Key = EntryId;
+    type Super = Fs;
+    type InodeKey = InodeKey;
+    type InodeData = Inode;
+
+    const NAME: &'static CStr = c"btrfs";
+    const FLAGS: FsFlags = FsFlags::REQUIRES_DEV
+        .or(FsFlags::BINARY_MOUNTDATA)
+        .or(FsFlags::ALLOW_IDMAP)
+        .or(FsFlags::MGTIME);
+    const PARAMS: Params = mount::PARAMS;
+
+    fn init_context(cx: &FsContext, sb: Option<&BtrfsSuper>) -> Result<MountContext> {
+        Ok(MountContext::new(cx, sb))
+    }
+
+    fn parse_param(cx: &mut MountContext, fc: &FsContext, param: &Param<'_>) -> Result {
+        cx.parse(fc, param)
+    }
+
+    fn super_key(cx: &mut MountContext, fc: &FsContext) -> Result<EntryId> {
+        cx.find(fc)
+    }
+
+    fn fill_super(
+        sb: &SuperBlock<Self, New>,
+        _key: &EntryId,
+        cx: &mut MountContext,
+        _fc: &FsContext,
+    ) -> Result<Arc<Fs>> {
+        let found = cx.found.take().ok_or(EINVAL)?;
+        let fs = mount::open(&found, cx.options)?;
+        let superblock = fs.volume().superblock();
+        let devices = usize::try_from(superblock.num_devices.get())?;
+        let bits = u8::try_from(superblock.sectorsize.get().trailing_zeros())?;
+        sb.set_magic(MAGIC);
+        sb.set_blocksize_bits(bits)?;
+        let identity = fs.volume().identity();
+        sb.set_uuid(&match identity.temp_fsid {
+            true => superblock.fsid.get(),
+            false => identity.fsid.get(),
+        });
+        sb.set_id(fs.log().name().as_bytes());
+        sb.set_xattr_handlers(xattr_handlers());
+        sb.set_export_ops(export_ops());
+        let window = sb.readahead().saturating_mul(devices);
+        sb.set_readahead(window.max(LEAST_READAHEAD));
+        fs.clear_one_shot_options();
+        Ok(fs)
+    }
+
+    fn root(sb: &BtrfsSuper) -> Result<ARef<BtrfsInode>> {
+        load::get_root(sb, TreeId::FS_TREE)
+    }
+
+    fn subtree(sb: &BtrfsSuper, cx: &mut MountContext, _fc: &FsContext) -> Result<Option<CString>> {
+        cx.subtree(sb)
+    }
+
+    fn check_subtree(
+        sb: &BtrfsSuper,
+        root: &BtrfsInode,
+        path: &CStr,
+        cx: &mut MountContext,
+        _fc: &FsContext,
+    ) -> Result {
+        cx.check_subtree(sb, root, path)
+    }
+
+    fn reconfigure(sb: &BtrfsSuper, cx: &mut MountContext, fc: &FsContext) -> Result {
+        cx.reconfigure(sb, fc)
+    }
+
+    fn put_super(sb: &BtrfsSuper) {
+        let fs = sb.data();
+        let fsid = fs.volume().identity().fsid;
+        fs.log()
+            .info(format_args!("last unmount of filesystem {fsid}"));
+    }
+
+    fn statfs(root: &BtrfsInode) -> Result<StatFs> {
+        let data = root.data();
+        let fs = data.fs();
+        let counts = fs.statfs()?;
+        let identity = fs.volume().identity();
+        let uuid = match identity.temp_fsid {
+            true => fs.volume().superblock().fsid,
+            false => identity.fsid,
+        };
+        Ok(StatFs {
+            magic: MAGIC,
+            bsize: fs.volume().geometry().sectorsize,
+            blocks: counts.blocks,
+            bfree: counts.free,
+            bavail: counts.available,
+            fsid: statfs::fsid(uuid, data.subvol().id()),
+            namelen: u32::try_from(NAME_MAX)?,
+            ..StatFs::default()
+        })
+    }
+
+    fn show_options(sb: &BtrfsSuper, root: &BtrfsInode, m: &SeqFile) -> Result {
+        let fs = sb.data();
+        let shown = mount::Shown {
+            cpus: mount::online_cpus(),
+            acl: sb.flags().contains(SbFlags::POSIXACL),
+            space_cache_v1: fs.has_space_cache_v1(),
+            free_space_tree: fs.has_compat_ro(CompatRo::FREE_SPACE_TREE),
+        };
+        let id = root.data().subvol().id();
+        // Writing to a seq file does not fail: when it is full, it is made larger and
+        // everything is written again.
+        let _ = mount::show(&fs.options(), &shown, &mut Seq(m));
+        let number = id.get();
+        seq_print!(m, ",subvolid={number}");
+        if let Ok(path) = fs.subvol_path(id) {
+            show_subvol(m, &path)?;
+        }
+        Ok(())
+    }
+
+    fn show_devname(sb: &BtrfsSuper, m: &SeqFile) -> Result {
+        // The device that counts is the one that the log lines name.
+        let fs = sb.data();
+        let devices = fs.volume().devices()?;
+        let named = |device: &&Arc<Device>| {
+            device
+                .bdev()
+                .is_some_and(|bdev| bdev.name() == fs.log().name())
+        };
+        let device = devices.iter().find(named).ok_or(EINVAL)?;
+        let path = device.with_path(|path| zero_terminated(path))?;
+        let path = CStr::from_bytes_with_nul(&path).map_err(|_| EINVAL)?;
+        seq_escape(m, path, c" \t\n\\");
+        Ok(())
+    }
+
+    fn sync_fs(_sb: &BtrfsSuper, _wait: bool) -> Result {
+        // Nothing is ever dirty while only reading is there.
+        Ok(())
+    }
+}
+
+fn zero_terminated(bytes: &[u8]) -> Result<KVec<u8>> {
+    let mut copy = KVec::with_capacity(bytes.len() + 1, GFP_KERNEL)?;
+    copy.extend_from_slice(bytes, GFP_KERNEL)?;
+    copy.push(0, GFP_KERNEL)?;
+    Ok(copy)
+}
+
+fn show_subvol(m: &SeqFile, path: &[u8]) -> Result {
+    let path = zero_terminated(path)?;
+    let path = CStr::from_bytes_with_nul(&path).map_err(|_| EUCLEAN)?;
+    seq_print!(m, ",subvol=");
+    seq_escape(m, path, c",\\ \t\n");
+    Ok(())
+}
+
+/// Formats into a seq file.
+struct Seq<'a>(&'a SeqFile);
+
+impl Write for Seq<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        seq_print!(self.0, "{text}");
+        Ok(())
+    }
+}
