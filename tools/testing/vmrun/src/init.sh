@@ -26,7 +26,14 @@ host_mount() {
 	fi
 }
 
-mount -t proc proc /proc
+if [ -O /bin/mount ]; then
+	mount -t proc proc /proc
+else
+	# An unprivileged user's guest: the host's root is nobody here, and a setuid program would
+	# become that.
+	setpriv --no-new-privs mount -t proc proc /proc
+	setpriv --no-new-privs mount -o remount,bind,ro,nosuid /
+fi
 mount -t sysfs sysfs /sys
 grep -q " /dev devtmpfs" /proc/mounts || mount -t devtmpfs dev /dev
 mkdir -p /dev/pts /dev/shm

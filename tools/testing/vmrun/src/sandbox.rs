@@ -146,8 +146,8 @@ fn guard_mounts(writable: &[PathBuf]) -> Result<()> {
         let flags = entry.flags | MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
         match mount(none, &entry.target, none, flags, none) {
             Ok(()) => {}
-            // Not reachable: below a path that another mount hides.
-            Err(nix::Error::ENOENT | nix::Error::EINVAL) => {}
+            // Not reachable: another mount hides it, or the user may not go there.
+            Err(nix::Error::ENOENT | nix::Error::EINVAL | nix::Error::EACCES) => {}
             Err(error) => {
                 return Err(format!(
                     "{}: cannot be guarded: {error}",
