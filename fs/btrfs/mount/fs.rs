@@ -9,13 +9,12 @@ use btrfs_format::types::{Generation, Logical, TreeId};
 use core::fmt;
 use kernel::prelude::*;
 use kernel::sync::{new_mutex, Arc, Mutex};
-use kfs::mem::Shrinker;
 
 use super::options::{Flags, Options};
 use crate::space::statfs::{self, Counts, DeviceSpace};
 use crate::space::Summary;
 use crate::subvol::{path, SubvolTable};
-use crate::tree::{Roots, TreeCache};
+use crate::tree::Roots;
 use crate::volume::{Log, Volume};
 
 /// An open file system.
@@ -26,7 +25,6 @@ pub(crate) struct Fs {
     #[pin]
     subvols: SubvolTable,
     roots: Arc<Roots>,
-    shrinker: Shrinker<TreeCache>,
     /// How the space was used when the file system was opened.
     summary: Summary,
     /// Metadata space held back, bytes.
@@ -56,13 +54,11 @@ impl Fs {
             reserve,
             options,
         } = parts;
-        let shrinker = Shrinker::register(c"btrfs-tree-blocks", roots.cache().clone())?;
         let sector_size = u64::from(volume.geometry().sectorsize);
         Arc::pin_init(
             pin_init!(Self {
                 subvols <- SubvolTable::new(roots.clone()),
                 roots,
-                shrinker,
                 summary,
                 reserve,
                 options <- new_mutex!(options, "btrfs-options"),

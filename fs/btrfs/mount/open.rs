@@ -98,6 +98,7 @@ fn open_trees(volume: &Arc<Volume>, options: &Options) -> Result<Arc<Roots>> {
         geometry: *volume.geometry(),
         incompat: superblock.incompat(),
         generation: superblock.generation(),
+        fsid: superblock.metadata_uuid(),
         writable: false,
         crc32c: kfs::csum::crc32c_raw,
         checksum: super::source::checksum,

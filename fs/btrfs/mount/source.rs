@@ -2,16 +2,17 @@
 
 //! The volume as the source of tree blocks.
 
-use btrfs_format::geometry::Geometry;
+use btrfs_format::csum::CsumType;
 use btrfs_format::types::{Logical, Uuid, CSUM_AREA};
 use core::fmt;
 use kernel::prelude::*;
 use kernel::sync::Arc;
+use kfs::block::IoBuf;
 use kfs::log::Level;
 use kfs::mem::KBuf;
 
-use crate::tree::{BlockSource, Severity};
-use crate::volume::{Checksum, Volume};
+use crate::tree::{Batch, BlockSource, Severity};
+use crate::volume::{Checksum, DataRead, Volume};
 
 /// Reads tree blocks from a volume.
 pub(super) struct Source(Arc<Volume>);
@@ -29,6 +30,15 @@ impl BlockSource for Source {
         self.0.read_block(at, verify)
     }
 
+    fn read_ahead(&self, at: Logical, buf: IoBuf, batch: Batch) {
+        self.0.read_data(DataRead {
+            logical: at,
+            buf,
+            csums: None,
+            client: batch,
+        });
+    }
+
     fn is_own(&self, uuid: Uuid) -> bool {
         self.0.is_own_uuid(uuid)
     }
@@ -44,11 +54,6 @@ impl BlockSource for Source {
 }
 
 /// The checksum of `data`, with zeroes behind it.
-pub(super) fn checksum(geometry: &Geometry, data: &[u8]) -> [u8; CSUM_AREA] {
-    let sum = Checksum::of(geometry.csum_type, data);
-    let mut area = [0; CSUM_AREA];
-    for (to, from) in area.iter_mut().zip(sum.as_slice()) {
-        *to = *from;
-    }
-    area
+pub(super) fn checksum(kind: CsumType, data: &[u8]) -> [u8; CSUM_AREA] {
+    Checksum::of(kind, data).area()
 }

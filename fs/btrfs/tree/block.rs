@@ -22,7 +22,7 @@ use super::readahead::Readahead;
 pub(crate) type BlockRef = RcuArc<TreeBlock>;
 
 /// The memory of a block.
-pub(crate) type BlockBuf = kfs::mem::KBuf;
+pub(crate) type BlockBuf = kfs::block::KBuf;
 
 /// What whoever points at a block knows about it.
 #[derive(Clone, Copy, Debug)]

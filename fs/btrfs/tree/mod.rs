@@ -32,17 +32,22 @@
 #![forbid(unsafe_code)]
 #![allow(dead_code, unused_imports)]
 
+mod batch;
 mod block;
 mod cache;
 mod csums;
 mod cursor;
+mod index;
 mod readahead;
 mod roots;
 mod stages;
 mod table;
+#[cfg(CONFIG_KUNIT = "y")]
+mod tests;
 mod verify;
 mod view;
 
+pub(crate) use batch::Batch;
 pub(crate) use block::{BlockRef, Expect, TreeBlock};
 pub(crate) use cache::{BlockSource, Severity, TreeCache};
 pub(crate) use csums::Csums;

@@ -10,15 +10,11 @@
 use btrfs_format::types::TreeId;
 use kernel::{
     prelude::*,
-    sync::{
-        atomic::{Atomic, Relaxed},
-        Arc,
-    },
-    workqueue,
+    sync::atomic::{Atomic, Relaxed},
 };
 
-use super::block::{BlockRef, Expect};
-use super::cache::{Ticket, TreeCache};
+use super::block::BlockRef;
+use super::cache::TreeCache;
 
 /// Largest number of children of a node that are read ahead.
 pub(super) const MAX_WINDOW: usize = 32;
@@ -53,14 +49,15 @@ impl Readahead {
     /// Notes that the child at `slot` of `node` is wanted, and reads ahead if this is a scan.
     ///
     /// Called only for children that are not linked yet, so not on hot paths.
-    pub(super) fn visit(&self, cache: &Arc<TreeCache>, node: &BlockRef, slot: usize, tree: TreeId) {
+    pub(super) fn visit(&self, cache: &TreeCache, node: &BlockRef, slot: usize, tree: TreeId) {
         if let Some((from, to)) = self.plan(slot) {
-            for slot in from..to {
-                let Some(expect) = node.expect(slot, Some(tree)) else {
+            let mut wanted = KVec::new();
+            for expect in (from..to).map_while(|slot| node.expect(slot, Some(tree))) {
+                if wanted.push(expect, GFP_NOWAIT | __GFP_NOWARN).is_err() {
                     break;
-                };
-                cache.prefetch(expect);
+                }
             }
+            cache.prefetch(&mut wanted);
         }
     }
 
@@ -88,14 +85,4 @@ impl Readahead {
         self.end.store(to, Relaxed);
         Some((from, to))
     }
-}
-
-/// Reads a block in the background; drops the ticket, which ends the read, without memory.
-pub(super) fn read_in_background(expect: Expect, ticket: Ticket, cache: Arc<TreeCache>) -> Result {
-    workqueue::system_unbound()
-        .try_spawn(GFP_NOWAIT | __GFP_NOWARN, move || {
-            // Whoever needs the block sees the error, and reads it again.
-            let _ = cache.read(&expect, ticket);
-        })
-        .map_err(Into::into)
 }

@@ -421,7 +421,7 @@ fn open_standard(
     superblock: &Superblock,
     options: RootOptions,
 ) -> Result<(Arc<Root>, Standard)> {
-    let log = &**cache.source();
+    let log = cache.source();
     let root = open_at(cache, TreeId::ROOT_TREE, at).inspect_err(|&_error| {
         log.report(Severity::Warning, format_args!("couldn't read tree root"));
     })?;

@@ -255,8 +255,14 @@ impl Table {
         (blocks, bytes)
     }
 
-    /// Number of entries.
-    pub(super) fn len(&self) -> usize {
-        self.len
+    /// Some read under way.
+    pub(super) fn any_load(&self) -> Option<Arc<Load>> {
+        self.slots
+            .iter()
+            .flatten()
+            .find_map(|entry| match &entry.state {
+                State::Loading(load) => Some(load.clone()),
+                State::Ready(_) => None,
+            })
     }
 }

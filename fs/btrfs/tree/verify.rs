@@ -6,13 +6,14 @@
 //! pointer to it said, and then every member of it by the tree checker. The texts are those that
 //! C btrfs logs and tools look for.
 
-use btrfs_format::check::{check_block, check_owner, CheckContext, Expected};
+use btrfs_format::check::{check_block, check_owner, CheckContext, Expected, Violation};
 use btrfs_format::crc32c::Crc32c;
+use btrfs_format::csum::CsumType;
 use btrfs_format::geometry::Geometry;
 use btrfs_format::header::Header;
 use btrfs_format::key::Key;
 use btrfs_format::superblock::Incompat;
-use btrfs_format::types::{Generation, MAX_LEVEL};
+use btrfs_format::types::{Generation, Uuid, CSUM_AREA, MAX_LEVEL};
 use core::fmt;
 use kernel::prelude::*;
 
@@ -27,18 +28,17 @@ pub(crate) struct Verifier {
     pub(crate) incompat: Incompat,
     /// The superblock's generation.
     pub(crate) generation: Generation,
+    /// The metadata UUID; blocks of seeds have others.
+    pub(crate) fsid: Uuid,
     /// Whether the filesystem may be written.
     pub(crate) writable: bool,
     /// The routine that hashes names.
     pub(crate) crc32c: Crc32c,
-    /// Checksum of a byte string, left-aligned; see `Geometry::csum_size`.
-    pub(crate) checksum: fn(&Geometry, &[u8]) -> [u8; CSUM_MAX],
+    /// Checksum of a byte string, left-aligned.
+    pub(crate) checksum: fn(CsumType, &[u8]) -> [u8; CSUM_AREA],
     /// Use blocks whose checksum is wrong (`rescue=ignoremetacsums`).
     pub(crate) ignore_checksums: bool,
 }
-
-/// Length of the longest checksum.
-pub(crate) const CSUM_MAX: usize = 32;
 
 /// "leaf" or "node".
 pub(super) fn kind(level: u8) -> &'static str {
@@ -126,7 +126,7 @@ impl Verifier {
                     header.bytenr()
                 ),
             );
-        } else if !log.is_own(header.fsid) {
+        } else if !(header.fsid == self.fsid || log.is_own(header.fsid)) {
             log.report(
                 Severity::Error,
                 format_args!("bad fsid on logical {at} mirror {mirror}"),
@@ -154,7 +154,7 @@ impl Verifier {
     ) -> Result {
         let size = self.geometry.csum_type.size();
         let body = bytes.get(header.csum.len()..).ok_or(EIO)?;
-        let sum = (self.checksum)(&self.geometry, body);
+        let sum = (self.checksum)(self.geometry.csum_type, body);
         let (found, wanted) = (sum.get(..size), header.csum.get(..size));
         if found == wanted {
             return Ok(());
@@ -233,8 +233,18 @@ impl Verifier {
     }
 
     fn check_content(&self, log: &dyn BlockSource, bytes: &[u8], expect: &Expect) -> Result {
-        // The block's own: `check_identity` has looked at it.
-        let fsid = Header::of(bytes).ok_or(EIO)?.fsid;
+        self.check_block(bytes, expect).map_err(|violation| {
+            log.report(
+                Severity::Critical,
+                format_args!("{}", violation.describe(bytes)),
+            );
+            EUCLEAN
+        })
+    }
+
+    fn check_block(&self, bytes: &[u8], expect: &Expect) -> core::result::Result<(), Violation> {
+        // Whether it is one of the filesystem's has been checked.
+        let fsid = Header::of(bytes).map_or(self.fsid, |header| header.fsid);
         let context = CheckContext {
             geometry: self.geometry,
             incompat: self.incompat,
@@ -250,13 +260,21 @@ impl Verifier {
             owner: expect.tree,
             first_key: expect.first,
         };
-        check_block(bytes, &context, &expected).map_err(|violation| {
-            log.report(
-                Severity::Critical,
-                format_args!("{}", violation.describe(bytes)),
-            );
-            EUCLEAN
-        })
+        check_block(bytes, &context, &expected)
+    }
+
+    /// Whether nothing is wrong with a block that was read ahead. Says nothing about it, because
+    /// whoever needs the block reads it again.
+    pub(super) fn is_good(&self, bytes: &[u8], expect: &Expect) -> bool {
+        let Some(header) = Header::of(bytes) else {
+            return false;
+        };
+        let size = self.geometry.csum_type.size();
+        let body = bytes.get(header.csum.len()..).unwrap_or(&[]);
+        header.fsid == self.fsid
+            && header.bytenr() == expect.logical
+            && (self.checksum)(self.geometry.csum_type, body).get(..size) == header.csum.get(..size)
+            && self.check_block(bytes, expect).is_ok()
     }
 }
 

@@ -7,7 +7,7 @@ use btrfs_format::types::{Generation, TreeId};
 use kernel::{prelude::*, sync::Arc};
 use kfs::rcu::{self, RcuRef};
 
-use super::block::{BlockRef, TreeBlock};
+use super::block::{BlockRef, Expect, TreeBlock};
 use super::cache::TreeCache;
 use super::cursor::{Cursor, ItemRef};
 
@@ -97,6 +97,7 @@ impl TreeView {
     /// leaves. Fails as [`Self::get`] does for the nodes.
     pub(crate) fn prefetch(&self, keys: &[Key]) -> Result {
         for level in (0..self.root.level()).rev() {
+            let mut wanted: KVec<Expect> = KVec::with_capacity(keys.len(), GFP_KERNEL)?;
             for key in keys {
                 let mut upper = None;
                 let mut node = self.root.clone();
@@ -109,9 +110,16 @@ impl TreeView {
                 }
                 let slot = node.node().search(key);
                 if let Some(expect) = node.expect(slot, Some(self.id)) {
-                    self.cache.prefetch(expect);
+                    // Neighbours are often in the same block.
+                    if wanted
+                        .last()
+                        .is_none_or(|last| last.logical != expect.logical)
+                    {
+                        wanted.push(expect, GFP_KERNEL)?;
+                    }
                 }
             }
+            self.cache.prefetch(&mut wanted);
         }
         Ok(())
     }
