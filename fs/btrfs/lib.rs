@@ -31,6 +31,8 @@ struct BtrfsModule {
     _workspaces: kfs::compress::Workspaces,
     _registry: volume::registry::Lifetime,
     _engine: kfs::block::Engine,
+    /// Tree blocks are dropped a while after their last use.
+    _blocks: kfs::rcu::Settle,
 }
 
 impl kernel::Module for BtrfsModule {
@@ -44,6 +46,7 @@ impl kernel::Module for BtrfsModule {
             _workspaces: kfs::compress::Workspaces::new(),
             _registry: registry,
             _engine: engine,
+            _blocks: kfs::rcu::Settle::new(),
         })
     }
 }

@@ -35,6 +35,37 @@ pub fn barrier() {
     kernel::sync::rcu::rcu_barrier();
 }
 
+/// Waits, when dropped, until all values are gone that nobody owns any more.
+///
+/// For the state of a module, so that no value is dropped after its code has left memory. A
+/// value may own others, whose time begins when it is dropped; chains of up to [`Self::DEPTH`]
+/// are waited for.
+pub struct Settle(());
+
+impl Settle {
+    /// Longest chain of values that own each other.
+    pub const DEPTH: usize = 10;
+
+    /// To be kept until the module goes.
+    pub const fn new() -> Self {
+        Self(())
+    }
+}
+
+impl Default for Settle {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Drop for Settle {
+    fn drop(&mut self) {
+        for _ in 0..Self::DEPTH {
+            barrier();
+        }
+    }
+}
+
 struct Inner<T> {
     /// Owners: [`RcuArc`]s, and [`RcuSlot`]s that hold a pointer. Never rises again from 0.
     refs: Atomic<usize>,
