@@ -56,9 +56,9 @@ fn check_metadata(refs: u64, inline: &[Vec<u8>]) -> Result<(), Rule> {
 #[test]
 fn extent_items() {
     let good = data_ref(5, 257, 0, 2);
-    assert_eq!(check_data(2, &[good.clone()]), Ok(()));
+    assert_eq!(check_data(2, std::slice::from_ref(&good)), Ok(()));
     let refs = inline_ref(item::TREE_BLOCK_REF, 5);
-    assert_eq!(check_metadata(1, &[refs.clone()]), Ok(()));
+    assert_eq!(check_metadata(1, std::slice::from_ref(&refs)), Ok(()));
 
     let check = |key, item: ExtentItem, rest: &[u8]| {
         check_item(EXTENTS, key, &[item.to_disk(), rest].concat())

@@ -2,6 +2,8 @@
 
 //! Decodes whatever bytes it gets in every way there is. Must not panic, whatever they are.
 
+#![allow(dead_code)] // Each fuzz target uses a part of it.
+
 use btrfs_format::balance::BalanceItem;
 use btrfs_format::block_group::{BlockGroupItem, BlockGroupItemV2};
 use btrfs_format::csum::CsumItem;
