@@ -16,10 +16,10 @@ use kernel::{page::PAGE_SIZE, prelude::*};
 use kfs::block::{BlockDevice, KBuf};
 
 /// The features that file systems may have here; with others they are refused.
-const SUPPORTED: Incompat = Incompat::STABLE;
+pub(crate) const SUPPORTED: Incompat = Incompat::STABLE;
 
 /// The features that do not keep file systems from being mounted writable.
-const SUPPORTED_RO: CompatRo = CompatRo::STABLE;
+pub(crate) const SUPPORTED_RO: CompatRo = CompatRo::STABLE;
 
 /// A superblock in memory.
 pub(crate) struct SuperBuf(KBox<[u8; SUPER_SIZE]>);
