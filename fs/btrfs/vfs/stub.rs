@@ -1,21 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Stubs: empty directories in the place of subvolumes that hang elsewhere.
+//!
+//! They have no attributes of btrfs, not even the device of the subvolume: `stat` shows
+//! that of the super block.
 
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
-use kfs::fs::{DirEmitter, DirOperations, File, InodeOperations, KStat, StatQuery};
+use kfs::fs::{DirEmitter, DirOperations, File, InodeOperations};
 
-use super::{Btrfs, BtrfsInode, Node, Stub};
+use super::{Btrfs, BtrfsInode, Stub};
 use crate::ioctl;
 
 #[vtable]
 impl InodeOperations for Stub {
     type Fs = Btrfs;
-
-    fn getattr(inode: &BtrfsInode, stat: &mut KStat, query: StatQuery) -> Result {
-        <Node as InodeOperations>::getattr(inode, stat, query)
-    }
 
     fn may_write(_inode: &BtrfsInode) -> Result {
         Err(EACCES)

@@ -19,6 +19,9 @@ impl XattrOperations for Stored {
 
     fn get(inode: &BtrfsInode, name: &CStr, value: &mut XattrBuf<'_>) -> Result<usize> {
         let data = inode.data();
+        if data.is_stub() {
+            return Err(EOPNOTSUPP);
+        }
         if !data.facts().is_some_and(|facts| facts.may_have_xattrs) {
             return Err(ENODATA);
         }
