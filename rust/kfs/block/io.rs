@@ -22,11 +22,15 @@ use kernel::{
     prelude::*,
     sync::{
         atomic::{ordering, Atomic},
-        Arc,
+        static_lock_class, Arc,
     },
     types::Opaque,
-    workqueue::{impl_has_work, new_work, Work, WorkItem},
+    workqueue::{impl_has_work, Work, WorkItem},
 };
+
+/// The name of the class of works. A static, since lockdep wants one address for all
+/// instances of the generic function that makes them, which a literal does not promise.
+static WORK_NAME: &CStr = c"btrfs::io";
 
 /// Direction of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -231,7 +235,7 @@ impl Io {
         let init = pin_init!(Request {
             core: UnsafeCell::new(core),
             done: UnsafeCell::new(Some(done)),
-            work <- new_work!("btrfs::io"),
+            work <- Work::new(WORK_NAME, static_lock_class!()),
         });
         // The initialiser has no step that fails.
         let Ok(request) = request.write_pin_init(init);
