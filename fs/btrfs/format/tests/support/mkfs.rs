@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Images made by mkfs.btrfs: that of the environment variable `MKFS_BTRFS`, else of the path.
+//! Images made by mkfs.btrfs: that of the environment variable `MKFS_BTRFS`, else that of the test
+//! set-up (`tools/setup`), else that of the path.
 
 use super::image::Image;
 use std::fs::{self, File};
@@ -10,7 +11,16 @@ use std::process::Command;
 
 /// The mkfs.btrfs to use.
 fn mkfs() -> PathBuf {
-    std::env::var_os("MKFS_BTRFS").map_or_else(|| "mkfs.btrfs".into(), PathBuf::from)
+    if let Some(path) = std::env::var_os("MKFS_BTRFS") {
+        return path.into();
+    }
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let home = std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache"));
+    cache
+        .or(home)
+        .map(|cache| cache.join("btrfs-rs/progs/sbin/mkfs.btrfs"))
+        .filter(|path| path.exists())
+        .unwrap_or_else(|| "mkfs.btrfs".into())
 }
 
 /// A place for files of the test `name`, empty.
