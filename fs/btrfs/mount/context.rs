@@ -15,7 +15,7 @@ use super::options::{Loudness, Options, Report};
 use super::show;
 use super::spec::{self, Meaning};
 use crate::vfs::{BtrfsInode, BtrfsSuper};
-use crate::volume::log::print_general;
+use crate::volume::log::{print_general, State};
 use crate::volume::registry::{self, Found};
 use crate::volume::superblock::check_features;
 
@@ -133,6 +133,14 @@ impl MountContext {
 
     /// Changes the options of the mounted file system `sb`.
     pub(crate) fn reconfigure(&mut self, sb: &BtrfsSuper, cx: &FsContext) -> Result {
+        let log = sb.data().log();
+        log.set_state(State::Remounting, true);
+        let result = self.change_options(sb, cx);
+        log.set_state(State::Remounting, false);
+        result
+    }
+
+    fn change_options(&mut self, sb: &BtrfsSuper, cx: &FsContext) -> Result {
         let fs = sb.data();
         let log = fs.log();
         let old = fs.options();

@@ -22,6 +22,7 @@ use super::show;
 use super::source::Source;
 use crate::space::{self, statfs, Summary};
 use crate::tree::{self, ChunkVisitor, Root, RootOptions, Roots, TreeCache, Verifier};
+use crate::volume::log::{ErrorName, State};
 use crate::volume::registry::Found;
 use crate::volume::{Log, OpenOptions, Volume};
 
@@ -52,6 +53,7 @@ pub(crate) fn open(found: &Found, mut options: Options) -> Result<Arc<Fs>> {
             writable: false,
             degraded: options.has(Flags::DEGRADED),
             ignore_super_flags: options.has(Flags::IGNORESUPERFLAGS),
+            ignore_meta_csums: options.has(Flags::IGNOREMETACSUMS),
         },
     )?;
     let log = volume.log();
@@ -59,7 +61,7 @@ pub(crate) fn open(found: &Found, mut options: Options) -> Result<Arc<Fs>> {
         .and_then(|()| open_trees(&volume, &options))
         .and_then(|roots| finish(volume.clone(), roots, options));
     result.inspect_err(|e| {
-        log.error(format_args!("open_ctree failed: {}", e.to_errno()));
+        log.error(format_args!("open_ctree failed: {}", ErrorName(*e)));
     })
 }
 
@@ -80,6 +82,7 @@ fn settle_options(volume: &Volume, options: &mut Options) -> Result {
             discardable |= bdev.can_discard();
         }
     }
+    log.set_state(State::Error, fs::is_rescue(options));
     options.adopt_devices(rotating, discardable, zoned);
     options.adopt_space_cache(tree, fs::has_space_cache_v1(volume));
     let group_tree = compat_ro.contains(CompatRo::BLOCK_GROUP_TREE);
@@ -110,7 +113,7 @@ fn open_trees(volume: &Arc<Volume>, options: &Options) -> Result<Arc<Roots>> {
     tree::read_chunk_tree(chunk.tree(), &mut Members(volume))
         .and_then(|()| volume.seal())
         .inspect_err(|e| {
-            log.error(format_args!("failed to read chunk tree: {}", e.to_errno()));
+            log.error(format_args!("failed to read chunk tree: {}", ErrorName(*e)));
         })?;
     let how = RootOptions {
         use_backup: options.has(Flags::USEBACKUPROOT),
@@ -118,6 +121,7 @@ fn open_trees(volume: &Arc<Volume>, options: &Options) -> Result<Arc<Roots>> {
         ignore_data_csums: options.has(Flags::IGNOREDATACSUMS),
     };
     let roots = Roots::open(&cache, chunk, superblock, how)?;
+    log.set_state(State::NoDataCsums, roots.standard().csum.is_none());
     load_device_stats(volume, &roots)?;
     Ok(roots)
 }
@@ -154,7 +158,7 @@ fn finish(volume: Arc<Volume>, roots: Arc<Roots>, options: Options) -> Result<Ar
         .inspect_err(|e| {
             log.error(format_args!(
                 "failed to read block groups: {}",
-                e.to_errno()
+                ErrorName(*e)
             ));
         })?;
     warn_of_raid56(log, &summary);
@@ -174,7 +178,7 @@ fn finish(volume: Arc<Volume>, roots: Arc<Roots>, options: Options) -> Result<Ar
     })?;
     fs.subvols().get(TreeId::FS_TREE).inspect_err(|e| {
         fs.log()
-            .error(format_args!("failed to read fs tree: {}", e.to_errno()));
+            .error(format_args!("failed to read fs tree: {}", ErrorName(*e)));
     })?;
     show::announce(&options, None, &mut ToLog(fs.log()));
     Ok(fs)

@@ -3,7 +3,10 @@
 //! Lines in the kernel log, in the form that tools and tests of btrfs look for.
 
 use core::fmt;
-use kernel::prelude::*;
+use kernel::{
+    prelude::*,
+    sync::atomic::{ordering::Relaxed, Atomic},
+};
 use kfs::log::{print, Level, RateLimit};
 
 /// Writes log lines in the name of a file system:
@@ -12,6 +15,62 @@ pub(crate) struct Log {
     /// Name of the block device that stands for the file system, as in `sda`.
     name: KVec<u8>,
     limit: RateLimit,
+    /// Bits of [`State`].
+    state: Atomic<u32>,
+}
+
+/// What is uncommon about a file system, of which every line of its log reminds:
+/// `BTRFS info (device sda state E): ...`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum State {
+    /// Nothing may be written any more, after an error or because of a rescue option.
+    Error = 1 << 0,
+    /// Options are being changed.
+    Remounting = 1 << 1,
+    /// Data is read without looking at checksums.
+    NoDataCsums = 1 << 2,
+    /// Metadata is read without looking at checksums.
+    SkipMetaCsums = 1 << 3,
+}
+
+impl State {
+    /// All states with their letters, in the order of the letters in a line.
+    const LETTERS: [(State, char); 4] = [
+        (State::Error, 'E'),
+        (State::Remounting, 'M'),
+        (State::NoDataCsums, 'C'),
+        (State::SkipMetaCsums, 'S'),
+    ];
+}
+
+/// Displays states: nothing, or ` state EC`.
+struct States(u32);
+
+impl fmt::Display for States {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0 == 0 {
+            return Ok(());
+        }
+        f.write_str(" state ")?;
+        for (state, letter) in State::LETTERS {
+            if self.0 & state as u32 != 0 {
+                write!(f, "{letter}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Displays an error by its name, as in `-EINVAL`.
+pub(crate) struct ErrorName(pub(crate) Error);
+
+impl fmt::Display for ErrorName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.name().and_then(|name| name.to_str().ok()) {
+            Some(name) => write!(f, "-{name}"),
+            None => write!(f, "{}", self.0.to_errno()),
+        }
+    }
 }
 
 /// The level in the form of C btrfs.
@@ -75,7 +134,21 @@ impl Log {
         Ok(Self {
             name: copy,
             limit: RateLimit::new(),
+            state: Atomic::new(0),
         })
+    }
+
+    /// Notes that the file system enters (`on`) or leaves a state.
+    pub(crate) fn set_state(&self, state: State, on: bool) {
+        let bit = state as u32;
+        let mut old = self.state.load(Relaxed);
+        loop {
+            let new = if on { old | bit } else { old & !bit };
+            match self.state.cmpxchg(old, new, Relaxed) {
+                Ok(_) => return,
+                Err(now) => old = now,
+            }
+        }
     }
 
     /// The name of the block device that stands for the file system (`s_id`).
@@ -87,7 +160,12 @@ impl Log {
     pub(crate) fn print(&self, level: Level, message: fmt::Arguments<'_>) {
         print(
             level,
-            format_args!("BTRFS {} (device {}): {message}", word(level), self.name()),
+            format_args!(
+                "BTRFS {} (device {}{}): {message}",
+                word(level),
+                self.name(),
+                States(self.state.load(Relaxed))
+            ),
         );
     }
 

@@ -81,6 +81,9 @@ pub(crate) struct OpenOptions {
     pub(crate) degraded: bool,
     /// Unknown flags in the superblock are passed over (`rescue=ignoresuperflags`).
     pub(crate) ignore_super_flags: bool,
+    /// Whoever reads metadata will not look at checksums (`rescue=ignoremetacsums`); only for the
+    /// log.
+    pub(crate) ignore_meta_csums: bool,
 }
 
 /// An open file system.

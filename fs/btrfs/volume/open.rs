@@ -5,7 +5,7 @@
 use super::{
     chunk_map::ChunkMap,
     device::{Device, OpenDevice},
-    log::{print_general, Bytes, Log},
+    log::{print_general, Bytes, ErrorName, Log, State},
     registry::{Found, Identity, Member},
     superblock, Devices, OpenOptions, Volume,
 };
@@ -157,6 +157,7 @@ impl Volume {
             .and_then(|device| device.bdev())
             .ok_or(EINVAL)?;
         let log = Log::new(bdev.name())?;
+        log.set_state(State::SkipMetaCsums, options.ignore_meta_csums);
         let superblock = superblock::read(bdev, 0)?;
         log.info(format_args!(
             "first mount of filesystem {}",
@@ -187,7 +188,7 @@ impl Volume {
         volume.load_system_chunks().inspect_err(|error| {
             volume.log.error(format_args!(
                 "failed to read the system array: {}",
-                error.to_errno()
+                ErrorName(*error)
             ));
         })?;
         Ok(volume)
