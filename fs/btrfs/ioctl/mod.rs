@@ -7,9 +7,13 @@
 
 #![forbid(unsafe_code)]
 
+mod container;
 mod device;
 pub(crate) mod features;
+mod names;
+mod search;
 mod space;
+mod subvol;
 pub(crate) mod user;
 
 use kernel::prelude::*;
@@ -19,7 +23,8 @@ use crate::vfs::Btrfs;
 
 /// Runs the command `cmd` on `file`. `ENOTTY`: there is no such command.
 pub(crate) fn run(file: &File<Btrfs>, cmd: u32, arg: usize) -> Result<isize> {
-    let fs = file.inode().super_block().data();
+    let inode = file.inode();
+    let fs = inode.super_block().data();
     match cmd {
         device::DEV_INFO => device::dev_info(fs, arg),
         device::FS_INFO => device::fs_info(fs, arg),
@@ -27,7 +32,15 @@ pub(crate) fn run(file: &File<Btrfs>, cmd: u32, arg: usize) -> Result<isize> {
         features::GET_FEATURES => features::get_features(fs, arg),
         features::GET_SUPPORTED_FEATURES => features::get_supported_features(arg),
         features::GET_FSLABEL => features::get_fslabel(fs, arg),
+        names::INO_LOOKUP => names::ino_lookup(fs, inode, arg),
+        names::INO_LOOKUP_USER => names::ino_lookup_user(fs, file, arg),
+        names::INO_PATHS => names::ino_paths(inode, arg),
+        search::TREE_SEARCH => search::tree_search(fs, inode, arg),
+        search::TREE_SEARCH_V2 => search::tree_search_v2(fs, inode, arg),
         space::SPACE_INFO => space::space_info(fs, arg),
+        subvol::GET_SUBVOL_INFO => subvol::get_info(fs, inode, arg),
+        subvol::GET_SUBVOL_ROOTREF => subvol::get_rootref(fs, inode, arg),
+        subvol::SUBVOL_GETFLAGS => subvol::getflags(inode, arg),
         _ => Err(ENOTTY),
     }
 }

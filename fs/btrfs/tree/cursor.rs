@@ -111,6 +111,11 @@ impl Cursor {
         self.slot
     }
 
+    /// The key that the leaf after this one begins with; `None` in the last leaf.
+    pub(crate) fn leaf_end(&self) -> Option<Key> {
+        self.upper
+    }
+
     /// Whether [`Self::next`] ends on another item of the same leaf.
     pub(crate) fn has_next_in_leaf(&self) -> bool {
         self.before || self.slot.saturating_add(1) < self.leaf.leaf().nritems()

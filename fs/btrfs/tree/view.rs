@@ -91,6 +91,75 @@ impl TreeView {
         }
     }
 
+    /// A cursor on the first item at or behind `from` in a leaf that transaction `since` or a
+    /// later one wrote; `None` if there is none.
+    ///
+    /// Subtrees that are older are not read: a block is never older than what is below it.
+    pub(crate) fn seek_since(&self, from: Key, since: Generation) -> Result<Option<Cursor>> {
+        let mut from = from;
+        loop {
+            let (upper, place) = self.descend_since(&from, since)?;
+            if let Some(leaf) = place {
+                let (Ok(slot) | Err(slot)) = leaf.leaf().search(&from);
+                if slot < leaf.leaf().nritems() {
+                    let place = Place { leaf, upper };
+                    return Ok(Some(Cursor::new(self.clone(), place, slot)));
+                }
+            }
+            // Rises each time, so this ends.
+            match upper {
+                Some(next) => from = next,
+                None => return Ok(None),
+            }
+        }
+    }
+
+    /// Goes to the first new enough leaf at or behind the one for `key`, as long as that is below
+    /// the same node; the key is where to go on.
+    fn descend_since(
+        &self,
+        key: &Key,
+        since: Generation,
+    ) -> Result<(Option<Key>, Option<BlockRef>)> {
+        let mut key = *key;
+        let mut upper = None;
+        let mut block = self.root.clone();
+        if block.generation() < since {
+            return Ok((None, None));
+        }
+        while block.level() > 0 {
+            let node = block.node();
+            let slot = node.search(&key);
+            let newer = |slot: &usize| {
+                node.child(*slot)
+                    .is_some_and(|child| child.generation >= since)
+            };
+            let Some(found) = (slot..node.nritems()).find(newer) else {
+                return Ok((upper, None));
+            };
+            if let (true, Some(first)) = (found > slot, node.key(found)) {
+                key = first;
+            }
+            if let Some(next) = node.key(found.saturating_add(1)) {
+                upper = Some(next);
+            }
+            block = self.step(&block, found, upper)?;
+        }
+        Ok((upper, Some(block)))
+    }
+
+    /// The child at `slot` of `node`, linked or not.
+    fn step(&self, node: &BlockRef, slot: usize, upper: Option<Key>) -> Result<BlockRef> {
+        let linked = {
+            let guard = rcu::read_lock();
+            node.child(slot, &guard).and_then(RcuRef::upgrade)
+        };
+        match linked {
+            Some(child) => Ok(child),
+            None => self.cache.child(node, slot, self.id, upper),
+        }
+    }
+
     /// Begins to read the leaves that `keys` are in, all at the same time.
     ///
     /// Waits for the nodes above them, which are read at the same time too, but not for the
@@ -106,7 +175,7 @@ impl TreeView {
                     if let Some(next) = node.key(slot.saturating_add(1)) {
                         upper = Some(next);
                     }
-                    node = self.cache.child(&node, slot, self.id, upper)?;
+                    node = self.step(&node, slot, upper)?;
                 }
                 let slot = node.node().search(key);
                 if let Some(expect) = node.expect(slot, Some(self.id)) {
