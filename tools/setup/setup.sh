@@ -56,7 +56,7 @@ main() {
 	done
 	umask 022
 	mkdir -p "$cache" "$log_dir" || die "cannot write to $cache"
-	# One set-up at a time; the second one finds everything done.
+	# One at a time; the second one finds everything done.
 	exec 9>"$cache/.setup.lock"
 	flock -n 9 || {
 		say "waiting for another set-up"
@@ -67,6 +67,8 @@ main() {
 	setup_rust_src
 	setup_bindgen
 	setup_progs
+	# Kernels have locks of their own: building one takes long.
+	exec 9>&-
 	for _kernel; do
 		[ "$_kernel" != none ] || continue
 		split_kernel "$_kernel"
