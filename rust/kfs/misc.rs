@@ -70,10 +70,12 @@ impl<T: ControlDevice> Registration<T> {
         KBox::try_pin_init(
             try_pin_init!(Self {
                 dev <- Opaque::try_ffi_init(|slot: *mut bindings::miscdevice| {
-                    let mut dev = bindings::miscdevice::default();
-                    dev.minor = T::MINOR;
-                    dev.name = T::NAME.as_char_ptr();
-                    dev.fops = Self::FOPS;
+                    let dev = bindings::miscdevice {
+                        minor: T::MINOR,
+                        name: T::NAME.as_char_ptr(),
+                        fops: Self::FOPS,
+                        ..Default::default()
+                    };
                     // SAFETY: The slot is ours, and does not move.
                     unsafe { slot.write(dev) };
                     // INVARIANT: Registered when this succeeds.
@@ -105,23 +107,29 @@ unsafe extern "C" fn open(_inode: *mut bindings::inode, file: *mut bindings::fil
     0
 }
 
+/// # Safety
+///
+/// Called by the VFS with a file of the device of `T`.
 unsafe extern "C" fn ioctl<T: ControlDevice>(
     _file: *mut bindings::file,
     cmd: c_uint,
     arg: c_ulong,
 ) -> c_long {
-    answer(T::ioctl(cmd, arg as usize))
+    answer(T::ioctl(cmd, arg))
 }
 
+/// # Safety
+///
+/// Called by the VFS with a file of the device of `T`.
 unsafe extern "C" fn compat_ioctl<T: ControlDevice>(
     _file: *mut bindings::file,
     cmd: c_uint,
     arg: c_ulong,
 ) -> c_long {
     if T::HAS_COMPAT_IOCTL {
-        answer(T::compat_ioctl(cmd, arg as usize))
+        answer(T::compat_ioctl(cmd, arg))
     } else {
-        answer(T::ioctl(cmd, arg as usize))
+        answer(T::ioctl(cmd, arg))
     }
 }
 

@@ -150,6 +150,9 @@ impl<O: DirOperations> DirTable<O> {
         ..pin_init::zeroed()
     };
 
+    /// # Safety
+    ///
+    /// Called by the VFS with a directory of the file system of `O`, or an open file of one.
     unsafe extern "C" fn lookup(
         dir: *mut bindings::inode,
         dentry: *mut bindings::dentry,
@@ -172,6 +175,9 @@ impl<O: DirOperations> DirTable<O> {
         unsafe { bindings::d_splice_alias(inode, dentry) }
     }
 
+    /// # Safety
+    ///
+    /// Called by the VFS with a directory of the file system of `O`, or an open file of one.
     unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         // SAFETY: Called by the VFS for a directory in use.
         let open = match O::open(unsafe { INode::from_raw(inode) }) {
@@ -188,12 +194,18 @@ impl<O: DirOperations> DirTable<O> {
         }
     }
 
+    /// # Safety
+    ///
+    /// Called by the VFS with a directory of the file system of `O`, or an open file of one.
     unsafe extern "C" fn release(_inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         // SAFETY: Set by `open`; this is the last use.
         drop(unsafe { KBox::<O::Open>::from_foreign((*file).private_data.cast()) });
         0
     }
 
+    /// # Safety
+    ///
+    /// Called by the VFS with a directory of the file system of `O`, or an open file of one.
     unsafe extern "C" fn llseek(
         file: *mut bindings::file,
         offset: bindings::loff_t,
@@ -207,6 +219,9 @@ impl<O: DirOperations> DirTable<O> {
         }
     }
 
+    /// # Safety
+    ///
+    /// Called by the VFS with a directory of the file system of `O`, or an open file of one.
     unsafe extern "C" fn iterate_shared(
         file: *mut bindings::file,
         ctx: *mut bindings::dir_context,
@@ -224,12 +239,18 @@ impl<O: DirOperations> DirTable<O> {
         errno(O::iterate(dir, open, &mut out))
     }
 
+    /// # Safety
+    ///
+    /// Called by the VFS with a directory of the file system of `O`, or an open file of one.
     unsafe extern "C" fn ioctl(file: *mut bindings::file, cmd: c_uint, arg: c_ulong) -> c_long {
         // SAFETY: Called by the VFS with an open file.
         let file = unsafe { File::from_raw(file) };
-        super::file::ioctl_result(<O as DirOperations>::ioctl(file, cmd, arg as usize))
+        super::file::ioctl_result(<O as DirOperations>::ioctl(file, cmd, arg))
     }
 
+    /// # Safety
+    ///
+    /// Called by the VFS with a directory of the file system of `O`, or an open file of one.
     unsafe extern "C" fn compat_ioctl(
         file: *mut bindings::file,
         cmd: c_uint,
@@ -237,9 +258,12 @@ impl<O: DirOperations> DirTable<O> {
     ) -> c_long {
         // SAFETY: Called by the VFS with an open file.
         let file = unsafe { File::from_raw(file) };
-        super::file::ioctl_result(<O as DirOperations>::compat_ioctl(file, cmd, arg as usize))
+        super::file::ioctl_result(<O as DirOperations>::compat_ioctl(file, cmd, arg))
     }
 
+    /// # Safety
+    ///
+    /// Called by the VFS with a directory of the file system of `O`, or an open file of one.
     unsafe extern "C" fn compat_as_native(
         file: *mut bindings::file,
         cmd: c_uint,
@@ -247,9 +271,12 @@ impl<O: DirOperations> DirTable<O> {
     ) -> c_long {
         // SAFETY: Called by the VFS with an open file.
         let file = unsafe { File::from_raw(file) };
-        super::file::ioctl_result(<O as DirOperations>::ioctl(file, cmd, arg as usize))
+        super::file::ioctl_result(<O as DirOperations>::ioctl(file, cmd, arg))
     }
 
+    /// # Safety
+    ///
+    /// Called by the VFS with a directory of the file system of `O`, or an open file of one.
     unsafe extern "C" fn fsync(
         file: *mut bindings::file,
         _start: bindings::loff_t,

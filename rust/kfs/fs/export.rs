@@ -127,6 +127,9 @@ impl<O: ExportOperations> ExportTable<O> {
         ..pin_init::zeroed()
     };
 
+    /// # Safety
+    ///
+    /// Called by exportfs with objects of the file system of `O`.
     unsafe extern "C" fn encode_fh(
         inode: *mut bindings::inode,
         fh: *mut u32,
@@ -163,6 +166,9 @@ impl<O: ExportOperations> ExportTable<O> {
         kind
     }
 
+    /// # Safety
+    ///
+    /// Called by exportfs with objects of the file system of `O`.
     unsafe extern "C" fn fh_to_dentry(
         sb: *mut bindings::super_block,
         fid: *mut bindings::fid,
@@ -173,6 +179,9 @@ impl<O: ExportOperations> ExportTable<O> {
         unsafe { find::<O>(sb, fid, fh_len, fh_type, O::decode) }
     }
 
+    /// # Safety
+    ///
+    /// Called by exportfs with objects of the file system of `O`.
     unsafe extern "C" fn fh_to_parent(
         sb: *mut bindings::super_block,
         fid: *mut bindings::fid,
@@ -183,12 +192,18 @@ impl<O: ExportOperations> ExportTable<O> {
         unsafe { find::<O>(sb, fid, fh_len, fh_type, O::decode_parent) }
     }
 
+    /// # Safety
+    ///
+    /// Called by exportfs with objects of the file system of `O`.
     unsafe extern "C" fn get_parent(child: *mut bindings::dentry) -> *mut bindings::dentry {
         // SAFETY: Called by exportfs with a positive dentry.
         let child = unsafe { INode::from_raw((*child).d_inode) };
         obtain(O::get_parent(child).map(Some))
     }
 
+    /// # Safety
+    ///
+    /// Called by exportfs with objects of the file system of `O`.
     unsafe extern "C" fn get_name(
         parent: *mut bindings::dentry,
         name: *mut c_char,

@@ -245,6 +245,9 @@ impl<O: FileOperations> FileTable<O> {
         ..pin_init::zeroed()
     };
 
+    /// # Safety
+    ///
+    /// Called by the VFS with a regular file of the file system of `O`.
     unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         // SAFETY: Called by the VFS with a file that is being opened.
         let ret = unsafe { bindings::generic_file_open(inode, file) };
@@ -266,6 +269,9 @@ impl<O: FileOperations> FileTable<O> {
         }))
     }
 
+    /// # Safety
+    ///
+    /// Called by the VFS with a regular file of the file system of `O`.
     unsafe extern "C" fn llseek(
         file: *mut bindings::file,
         offset: bindings::loff_t,
@@ -295,6 +301,9 @@ impl<O: FileOperations> FileTable<O> {
         }
     }
 
+    /// # Safety
+    ///
+    /// Called by the VFS with a regular file of the file system of `O`.
     unsafe extern "C" fn read_iter(
         iocb: *mut bindings::kiocb,
         to: *mut bindings::iov_iter,
@@ -339,6 +348,9 @@ impl<O: FileOperations> FileTable<O> {
         }
     }
 
+    /// # Safety
+    ///
+    /// Called by the VFS with a regular file of the file system of `O`.
     unsafe extern "C" fn fiemap(
         inode: *mut bindings::inode,
         info: *mut bindings::fiemap_extent_info,
@@ -358,33 +370,41 @@ impl<O: FileOperations> FileTable<O> {
         errno(O::fiemap(inode, &mut info, start, len))
     }
 
+    /// # Safety
+    ///
+    /// Called by the VFS with a regular file of the file system of `O`.
     unsafe extern "C" fn ioctl(file: *mut bindings::file, cmd: c_uint, arg: c_ulong) -> c_long {
         // SAFETY: Called by the VFS with an open file.
-        ioctl_result(O::ioctl(unsafe { File::from_raw(file) }, cmd, arg as usize))
+        ioctl_result(O::ioctl(unsafe { File::from_raw(file) }, cmd, arg))
     }
 
+    /// # Safety
+    ///
+    /// Called by the VFS with a regular file of the file system of `O`.
     unsafe extern "C" fn compat_ioctl(
         file: *mut bindings::file,
         cmd: c_uint,
         arg: c_ulong,
     ) -> c_long {
         // SAFETY: Called by the VFS with an open file.
-        ioctl_result(O::compat_ioctl(
-            unsafe { File::from_raw(file) },
-            cmd,
-            arg as usize,
-        ))
+        ioctl_result(O::compat_ioctl(unsafe { File::from_raw(file) }, cmd, arg))
     }
 
+    /// # Safety
+    ///
+    /// Called by the VFS with a regular file of the file system of `O`.
     unsafe extern "C" fn compat_as_native(
         file: *mut bindings::file,
         cmd: c_uint,
         arg: c_ulong,
     ) -> c_long {
         // SAFETY: Called by the VFS with an open file.
-        ioctl_result(O::ioctl(unsafe { File::from_raw(file) }, cmd, arg as usize))
+        ioctl_result(O::ioctl(unsafe { File::from_raw(file) }, cmd, arg))
     }
 
+    /// # Safety
+    ///
+    /// Called by the VFS with a regular file of the file system of `O`.
     unsafe extern "C" fn fsync(
         file: *mut bindings::file,
         start: bindings::loff_t,

@@ -155,8 +155,8 @@ pub(super) unsafe extern "C" fn destroy_inode<T: FileSystem>(inode: *mut binding
 
 /// # Safety
 ///
-/// Called by the VFS after a grace period for an inode of `T`.
-pub(super) unsafe extern "C" fn free_inode<T: FileSystem>(inode: *mut bindings::inode) {
+/// Called by the VFS after a grace period for an inode that came from `alloc_inode`.
+pub(super) unsafe extern "C" fn free_inode(inode: *mut bindings::inode) {
     // SAFETY: The inode is still valid memory.
     let (mode, link) = unsafe { ((*inode).i_mode, (*inode).__bindgen_anon_5.i_link) };
     if mode & mode::S_IFMT == mode::S_IFLNK && !link.is_null() {

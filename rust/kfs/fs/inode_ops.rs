@@ -200,6 +200,10 @@ unsafe extern "C" fn fileattr_get<O: InodeOperations>(
 }
 
 /// Without an operation the VFS would change the inode in memory only.
+///
+/// # Safety
+///
+/// May always be called.
 unsafe extern "C" fn setattr(
     _idmap: *mut bindings::mnt_idmap,
     _dentry: *mut bindings::dentry,

@@ -273,15 +273,10 @@ impl<T: FileSystem, S> SuperBlock<T, S> {
 }
 
 impl<T: FileSystem> SuperBlock<T, New> {
-    fn raw_mut(&self) -> &mut bindings::super_block {
-        // SAFETY: In this state only the mounter uses the super block, and the reference
-        // does not outlive the single assignment it is made for.
-        unsafe { &mut *self.as_raw() }
-    }
-
     /// Sets the magic number, `f_type` of `statfs`.
     pub fn set_magic(&self, magic: u32) {
-        self.raw_mut().s_magic = magic as c_ulong;
+        // SAFETY: Valid; in this state only the mounter uses the super block.
+        unsafe { (*self.as_raw()).s_magic = magic as c_ulong };
     }
 
     /// Sets the block size, in bits; between 9 and 16 here.
@@ -293,23 +288,31 @@ impl<T: FileSystem> SuperBlock<T, New> {
         if !(9..=16).contains(&bits) {
             return Err(EINVAL);
         }
-        let sb = self.raw_mut();
-        sb.s_blocksize_bits = bits;
-        sb.s_blocksize = 1 << bits;
+        // SAFETY: Valid; in this state only the mounter uses the super block.
+        unsafe {
+            (*self.as_raw()).s_blocksize_bits = bits;
+            (*self.as_raw()).s_blocksize = 1 << bits;
+        }
         Ok(())
     }
 
     /// Sets the largest size of a file, in bytes; the default is the largest possible.
+    // The limit of the page cache is lower on 32-bit machines.
+    #[allow(clippy::unnecessary_min_or_max)]
     pub fn set_maxbytes(&self, bytes: i64) {
-        self.raw_mut().s_maxbytes = bytes.min(bindings::MAX_LFS_FILESIZE);
+        let bytes = bytes.min(bindings::MAX_LFS_FILESIZE);
+        // SAFETY: Valid; in this state only the mounter uses the super block.
+        unsafe { (*self.as_raw()).s_maxbytes = bytes };
     }
 
     /// Sets the granularity of time stamps (ns) and their range (s).
     pub fn set_times(&self, gran: u32, min: Timespec, max: Timespec) {
-        let sb = self.raw_mut();
-        sb.s_time_gran = gran;
-        sb.s_time_min = min.sec;
-        sb.s_time_max = max.sec;
+        // SAFETY: Valid; in this state only the mounter uses the super block.
+        unsafe {
+            (*self.as_raw()).s_time_gran = gran;
+            (*self.as_raw()).s_time_min = min.sec;
+            (*self.as_raw()).s_time_max = max.sec;
+        }
     }
 
     /// Sets the UUID that `FS_IOC_GETFSUUID` and integrity modules see.
@@ -320,26 +323,30 @@ impl<T: FileSystem> SuperBlock<T, New> {
 
     /// Sets the name used in messages, for example that of the device. Cut after 31 bytes.
     pub fn set_id(&self, id: &[u8]) {
-        let slot = &mut self.raw_mut().s_id;
-        slot.fill(0);
-        for (to, from) in slot.iter_mut().take(31).zip(id) {
+        let mut name = [0; 32];
+        for (to, from) in name.iter_mut().take(31).zip(id) {
             *to = *from;
         }
+        // SAFETY: Valid; in this state only the mounter uses the super block.
+        unsafe { (*self.as_raw()).s_id = name };
     }
 
     /// Sets flags.
     pub fn set_flags(&self, flags: SbFlags) {
-        self.raw_mut().s_flags |= flags.0 as c_ulong;
+        // SAFETY: Valid; in this state only the mounter uses the super block.
+        unsafe { (*self.as_raw()).s_flags |= flags.0 as c_ulong };
     }
 
     /// Sets what handles extended attributes.
     pub fn set_xattr_handlers(&self, handlers: XattrHandlers<T>) {
-        self.raw_mut().s_xattr = handlers.as_raw();
+        // SAFETY: Valid; in this state only the mounter uses the super block.
+        unsafe { (*self.as_raw()).s_xattr = handlers.as_raw() };
     }
 
     /// Sets what makes and reads file handles.
     pub fn set_export_ops(&self, ops: ExportOps<T>) {
-        self.raw_mut().s_export_op = ops.as_raw();
+        // SAFETY: Valid; in this state only the mounter uses the super block.
+        unsafe { (*self.as_raw()).s_export_op = ops.as_raw() };
     }
 
     /// Sets how far readahead goes, in bytes.

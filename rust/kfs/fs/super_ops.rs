@@ -18,7 +18,7 @@ impl<T: FileSystem> SuperOps<T> {
     pub(super) const TABLE: &'static bindings::super_operations = &bindings::super_operations {
         alloc_inode: Some(inode_cache::alloc_inode::<T>),
         destroy_inode: Some(inode_cache::destroy_inode::<T>),
-        free_inode: Some(inode_cache::free_inode::<T>),
+        free_inode: Some(inode_cache::free_inode),
         drop_inode: if T::HAS_DROP_INODE {
             Some(Self::drop_inode)
         } else {
@@ -60,6 +60,9 @@ impl<T: FileSystem> SuperOps<T> {
         ..pin_init::zeroed()
     };
 
+    /// # Safety
+    ///
+    /// Called by the VFS with an object of a super block of `T`.
     unsafe extern "C" fn drop_inode(inode: *mut bindings::inode) -> c_int {
         // SAFETY: Called by the VFS with an inode of this file system, whose memory is an
         // `InodeObject`.
@@ -74,6 +77,9 @@ impl<T: FileSystem> SuperOps<T> {
         T::drop_inode(unsafe { INode::<T>::from_raw(inode) }).into()
     }
 
+    /// # Safety
+    ///
+    /// Called by the VFS with an object of a super block of `T`.
     unsafe extern "C" fn evict_inode(inode: *mut bindings::inode) {
         // SAFETY: Called by the VFS with an inode that nobody uses any more.
         unsafe { bindings::truncate_inode_pages_final(&raw mut (*inode).i_data) };
@@ -86,11 +92,17 @@ impl<T: FileSystem> SuperOps<T> {
         unsafe { bindings::clear_inode(inode) };
     }
 
+    /// # Safety
+    ///
+    /// Called by the VFS with an object of a super block of `T`.
     unsafe extern "C" fn put_super(sb: *mut bindings::super_block) {
         // SAFETY: Called by the VFS for a super block that has a root, so has its data.
         T::put_super(unsafe { SuperBlock::<T>::from_raw(sb) });
     }
 
+    /// # Safety
+    ///
+    /// Called by the VFS with an object of a super block of `T`.
     unsafe extern "C" fn sync_fs(sb: *mut bindings::super_block, wait: c_int) -> c_int {
         // SAFETY: Called by the VFS for a mounted super block.
         errno(T::sync_fs(
@@ -99,16 +111,25 @@ impl<T: FileSystem> SuperOps<T> {
         ))
     }
 
+    /// # Safety
+    ///
+    /// Called by the VFS with an object of a super block of `T`.
     unsafe extern "C" fn freeze_fs(sb: *mut bindings::super_block) -> c_int {
         // SAFETY: Called by the VFS for a mounted super block.
         errno(T::freeze(unsafe { SuperBlock::<T>::from_raw(sb) }))
     }
 
+    /// # Safety
+    ///
+    /// Called by the VFS with an object of a super block of `T`.
     unsafe extern "C" fn unfreeze_fs(sb: *mut bindings::super_block) -> c_int {
         // SAFETY: Called by the VFS for a mounted super block.
         errno(T::unfreeze(unsafe { SuperBlock::<T>::from_raw(sb) }))
     }
 
+    /// # Safety
+    ///
+    /// Called by the VFS with an object of a super block of `T`.
     unsafe extern "C" fn statfs(
         dentry: *mut bindings::dentry,
         buf: *mut bindings::kstatfs,
@@ -125,6 +146,9 @@ impl<T: FileSystem> SuperOps<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// Called by the VFS with an object of a super block of `T`.
     unsafe extern "C" fn show_options(
         m: *mut bindings::seq_file,
         root: *mut bindings::dentry,
@@ -139,6 +163,9 @@ impl<T: FileSystem> SuperOps<T> {
         }))
     }
 
+    /// # Safety
+    ///
+    /// Called by the VFS with an object of a super block of `T`.
     unsafe extern "C" fn show_devname(
         m: *mut bindings::seq_file,
         root: *mut bindings::dentry,
@@ -149,6 +176,9 @@ impl<T: FileSystem> SuperOps<T> {
         errno(T::show_devname(sb, unsafe { SeqFile::from_raw(m.cast()) }))
     }
 
+    /// # Safety
+    ///
+    /// Called by the VFS with an object of a super block of `T`.
     unsafe extern "C" fn show_stats(
         m: *mut bindings::seq_file,
         root: *mut bindings::dentry,

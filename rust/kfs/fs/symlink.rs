@@ -46,6 +46,9 @@ impl<O: LinkOperations> LinkTable<O> {
         ..common::<O>()
     };
 
+    /// # Safety
+    ///
+    /// Called by the VFS with a symbolic link of the file system of `O`.
     unsafe extern "C" fn get_link(
         dentry: *mut bindings::dentry,
         inode: *mut bindings::inode,
