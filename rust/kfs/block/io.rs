@@ -20,6 +20,7 @@ use core::{
 };
 use kernel::{
     prelude::*,
+    str::CStr,
     sync::{
         atomic::{ordering, Atomic},
         static_lock_class, Arc,
@@ -410,6 +411,10 @@ unsafe extern "C" fn end_io(bio: *mut bindings::bio) {
     // request that it is counted in.
     unsafe { Core::put((*bio).bi_private.cast()) };
 }
+
+/// Name of the lock class of completions. In a static, because lockdep wants the same address
+/// for the same class, and a literal has one per instance of a generic function.
+static WORK_NAME: &CStr = c"btrfs::io";
 
 /// A request with a closure to call.
 #[pin_data]
