@@ -412,10 +412,6 @@ unsafe extern "C" fn end_io(bio: *mut bindings::bio) {
     unsafe { Core::put((*bio).bi_private.cast()) };
 }
 
-/// Name of the lock class of completions. In a static, because lockdep wants the same address
-/// for the same class, and a literal has one per instance of a generic function.
-static WORK_NAME: &CStr = c"btrfs::io";
-
 /// A request with a closure to call.
 #[pin_data]
 struct Request<F: FnOnce(IoDone) + Send + 'static> {
