@@ -4,6 +4,7 @@
 
 use kernel::prelude::*;
 
+mod backref;
 mod data;
 mod dir;
 mod inode;

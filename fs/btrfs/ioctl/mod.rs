@@ -11,6 +11,7 @@ mod container;
 mod device;
 pub(crate) mod features;
 mod names;
+mod owners;
 mod search;
 mod space;
 mod subvol;
@@ -24,6 +25,9 @@ use crate::vfs::Btrfs;
 /// Runs the command `cmd` on `file`. `ENOTTY`: there is no such command.
 pub(crate) fn run(file: &File<Btrfs>, cmd: u32, arg: usize) -> Result<isize> {
     let inode = file.inode();
+    if inode.data().is_stub() {
+        return Err(ENOTTY);
+    }
     let fs = inode.super_block().data();
     match cmd {
         device::DEV_INFO => device::dev_info(fs, arg),
@@ -35,6 +39,8 @@ pub(crate) fn run(file: &File<Btrfs>, cmd: u32, arg: usize) -> Result<isize> {
         names::INO_LOOKUP => names::ino_lookup(fs, inode, arg),
         names::INO_LOOKUP_USER => names::ino_lookup_user(fs, file, arg),
         names::INO_PATHS => names::ino_paths(inode, arg),
+        owners::LOGICAL_INO => owners::logical_ino(fs, arg),
+        owners::LOGICAL_INO_V2 => owners::logical_ino_v2(fs, arg),
         search::TREE_SEARCH => search::tree_search(fs, inode, arg),
         search::TREE_SEARCH_V2 => search::tree_search_v2(fs, inode, arg),
         space::SPACE_INFO => space::space_info(fs, arg),

@@ -148,6 +148,24 @@ impl TreeView {
         Ok((upper, Some(block)))
     }
 
+    /// The block of `level` on the way to `key`; `None` if the tree is not that high.
+    pub(crate) fn node_at(&self, key: &Key, level: u8) -> Result<Option<BlockRef>> {
+        let mut upper = None;
+        let mut block = self.root.clone();
+        if block.level() < level {
+            return Ok(None);
+        }
+        while block.level() > level {
+            let node = block.node();
+            let slot = node.search(key);
+            if let Some(next) = node.key(slot.saturating_add(1)) {
+                upper = Some(next);
+            }
+            block = self.step(&block, slot, upper)?;
+        }
+        Ok(Some(block))
+    }
+
     /// The child at `slot` of `node`, linked or not.
     fn step(&self, node: &BlockRef, slot: usize, upper: Option<Key>) -> Result<BlockRef> {
         let linked = {

@@ -29,10 +29,6 @@ use kernel::{
     workqueue::{impl_has_work, Work, WorkItem},
 };
 
-/// The name of the class of works. A static, since lockdep wants one address for all
-/// instances of the generic function that makes them, which a literal does not promise.
-static WORK_NAME: &CStr = c"btrfs::io";
-
 /// Direction of a request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Op {
@@ -411,6 +407,10 @@ unsafe extern "C" fn end_io(bio: *mut bindings::bio) {
     // request that it is counted in.
     unsafe { Core::put((*bio).bi_private.cast()) };
 }
+
+/// Name of the lock class of completions. In a static, because lockdep wants the same address
+/// for the same class, and a literal has one per instance of a generic function.
+static WORK_NAME: &CStr = c"btrfs::io";
 
 /// A request with a closure to call.
 #[pin_data]
