@@ -5,6 +5,7 @@
 use kernel::prelude::*;
 
 mod backref;
+mod control;
 mod data;
 mod dir;
 mod inode;
@@ -29,6 +30,7 @@ module! {
 /// What lives as long as the module is loaded. The order of the fields is that of unloading.
 struct BtrfsModule {
     _file_system: kfs::fs::Registration<vfs::Btrfs>,
+    _control: Pin<KBox<kfs::misc::Registration<control::Control>>>,
     _workspaces: kfs::compress::Workspaces,
     _registry: volume::registry::Lifetime,
     _engine: kfs::block::Engine,
@@ -40,10 +42,12 @@ impl kernel::Module for BtrfsModule {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         let engine = kfs::block::Engine::new()?;
         let registry = volume::registry::init()?;
+        let control = control::register()?;
         let file_system = kfs::fs::Registration::new(&vfs::SLOT)?;
         pr_info!("loaded\n");
         Ok(BtrfsModule {
             _file_system: file_system,
+            _control: control,
             _workspaces: kfs::compress::Workspaces::new(),
             _registry: registry,
             _engine: engine,

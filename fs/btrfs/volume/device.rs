@@ -3,7 +3,7 @@
 //! A device of an open file system.
 
 use super::{
-    log::Log,
+    log::{limited, Log},
     registry::Member,
     stats::{DevStatValues, DevStats},
 };
@@ -168,7 +168,7 @@ impl Device {
     /// Counts an error and reports it.
     pub(crate) fn count(&self, stat: DevStat, log: &Log) {
         if let Some(values) = self.stats.count(stat) {
-            log.error_limited(format_args!("bdev {} errs: {values}", self.path()));
+            limited!(log, Error, "bdev {} errs: {values}", self.path());
         }
     }
 

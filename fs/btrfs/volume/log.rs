@@ -126,6 +126,20 @@ impl fmt::Display for Hex<'_> {
     }
 }
 
+/// Writes a line to a [`Log`], with the level and the text as for `format_args!`, unless there
+/// are too many from this place in the code.
+macro_rules! limited {
+    ($log:expr, $level:ident, $($message:tt)+) => {{
+        static LIMIT: kfs::log::RateLimit = kfs::log::RateLimit::new();
+        $log.print_limited_by(
+            &LIMIT,
+            kfs::log::Level::$level,
+            format_args!($($message)+),
+        )
+    }};
+}
+pub(crate) use limited;
+
 impl Log {
     /// A log in the name of the block device `name`.
     pub(super) fn new(name: &str) -> Result<Self> {
@@ -171,7 +185,17 @@ impl Log {
 
     /// Writes a line, unless there are too many.
     pub(crate) fn print_limited(&self, level: Level, message: fmt::Arguments<'_>) {
-        let Some(suppressed) = self.limit.admit() else {
+        self.print_limited_by(&self.limit, level, message);
+    }
+
+    /// Writes a line, unless there are too many that `limit` is for; see [`limited!`].
+    pub(crate) fn print_limited_by(
+        &self,
+        limit: &RateLimit,
+        level: Level,
+        message: fmt::Arguments<'_>,
+    ) {
+        let Some(suppressed) = limit.admit() else {
             return;
         };
         if suppressed > 0 {

@@ -204,7 +204,7 @@ pub(crate) fn scan(path: &CStr) -> Result<Scanned> {
 
 /// Forgets the device with the number `dev`, or all, as far as they are not in use.
 ///
-/// `EBUSY` if that device is in use, `ENOENT` if it is not known.
+/// `EBUSY` if that device is in use; one that is not known is forgotten already.
 pub(crate) fn forget(dev: Option<DevNum>) -> Result {
     let registry = registry()?;
     let result = registry.entries.lock().drop_stale(dev, None);

@@ -5,6 +5,7 @@
 use super::{
     super::{
         chunk_map::Chunk,
+        log::limited,
         raid::{Piece, Route},
         Volume,
     },
@@ -123,11 +124,13 @@ impl Volume {
             let result;
             (buf, result) = self.write_copy(chunk, offset, *copy, buf, 0..len);
             if let Ok((device, physical)) = result {
-                self.log.info_limited(format_args!(
+                limited!(
+                    self.log,
+                    Info,
                     "read error corrected: ino 0 off {logical} (dev {} sector {})",
                     device.path(),
                     sector(physical)
-                ));
+                );
             }
         }
     }

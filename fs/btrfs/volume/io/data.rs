@@ -6,7 +6,7 @@
 //! one is done, everything is verified in process context, on any CPU.
 
 use super::super::{
-    chunk_map::Chunk, csum::Checksum, device::Device, log::Hex, raid::Route, Volume,
+    chunk_map::Chunk, csum::Checksum, device::Device, log::{limited, Hex}, raid::Route, Volume,
 };
 use btrfs_format::{device::DevStat, Ino, Logical, TreeId};
 use core::ops::Range;
@@ -286,7 +286,9 @@ impl<C: DataClient> Pending<C> {
     ) {
         let log = self.volume.log();
         let file = self.client.position(position);
-        log.warn_limited(format_args!(
+        limited!(
+            log,
+            Warning,
             "csum failed root {} ino {} off {} csum {} expected csum {} mirror {}",
             // Internal trees have ids that are negative numbers.
             file.tree.get().cast_signed(),
@@ -295,7 +297,7 @@ impl<C: DataClient> Pending<C> {
             Hex(found.as_slice()),
             Hex(wanted),
             super::mirror(copy)
-        ));
+        );
         let inside = position.saturating_sub(part.range.start);
         let offset = part
             .offset

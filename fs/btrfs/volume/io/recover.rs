@@ -3,6 +3,7 @@
 //! Getting damaged data from other copies.
 
 use super::{
+    super::log::limited,
     copies_from,
     copy::sector,
     data::{DataClient, Part, Pending},
@@ -171,13 +172,15 @@ impl<C: DataClient> Pending<C> {
                 );
                 if let Ok((device, physical)) = result {
                     let file = self.client.position(run.outer(index).start);
-                    self.volume.log().info_limited(format_args!(
+                    limited!(
+                        self.volume.log(),
+                        Info,
                         "read error corrected: ino {} off {} (dev {} sector {})",
                         file.ino,
                         file.offset,
                         device.path(),
                         sector(physical)
-                    ));
+                    );
                 }
             }
         }
