@@ -100,7 +100,9 @@ fn main() {
         }
         let group = groups.entry(group(&key.1)).or_default();
         group.count += 1;
-        if have.len() == 1 && ["ERROR EOPNOTSUPP", "ERROR ENOTTY"].contains(&have[0].as_str()) {
+        // A field that is not there at all belongs to one whose first answer was a refusal.
+        let refused = |v: &String| ["ERROR EOPNOTSUPP", "ERROR ENOTTY"].contains(&v.as_str());
+        if have.iter().all(refused) {
             group.missing += 1;
         }
         if group.examples.len() < examples {
