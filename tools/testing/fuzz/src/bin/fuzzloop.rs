@@ -168,7 +168,10 @@ fn work(args: &Args) -> Result<()> {
             })
             .collect::<Result<_>>()?;
         apply(&device, &mutation.patches)?;
-        let _ = writeln!(log, "fuzz: seed {seed}: {}", mutation.story.join("; "));
+        // One write is one line of the log.
+        let mut line = format!("fuzz: seed {seed}: {}", mutation.story.join("; "));
+        line.truncate(900);
+        let _ = log.write_all(line.as_bytes());
         let mounted = sys::mount(
             &args.device,
             MOUNT_POINT,
