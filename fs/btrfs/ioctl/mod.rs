@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod container;
+mod csums;
 mod device;
 pub(crate) mod features;
 mod names;
@@ -30,6 +31,7 @@ pub(crate) fn run(file: &File<Btrfs>, cmd: u32, arg: usize) -> Result<isize> {
     }
     let fs = inode.super_block().data();
     match cmd {
+        csums::GET_CSUMS => csums::get_csums(file, arg),
         device::DEV_INFO => device::dev_info(fs, arg),
         device::FS_INFO => device::fs_info(fs, arg),
         device::GET_DEV_STATS => device::get_dev_stats(fs, arg),
