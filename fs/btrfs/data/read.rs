@@ -244,14 +244,8 @@ impl DataClient for PlainFolios {
     }
 
     fn done(self, buf: IoBuf, bad: &[Range<usize>]) {
-        for (start, segment) in buf.into_segments() {
-            let Segment::Folio(range) = segment else {
-                continue;
-            };
-            let end = start + range.len();
-            let hit = bad.iter().any(|bad| bad.start < end && start < bad.end);
-            range.finish(if hit { Err(EIO) } else { Ok(()) });
-        }
+        // Only the blocks that could not be had fail, not the folios they are in.
+        buf.finish_except(bad);
     }
 }
 
