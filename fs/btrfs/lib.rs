@@ -13,6 +13,7 @@ mod ioctl;
 mod mount;
 mod space;
 mod subvol;
+mod sysfs;
 mod tree;
 mod vfs;
 mod volume;
@@ -30,6 +31,7 @@ module! {
 /// What lives as long as the module is loaded. The order of the fields is that of unloading.
 struct BtrfsModule {
     _file_system: kfs::fs::Registration<vfs::Btrfs>,
+    _sysfs: sysfs::Lifetime,
     _control: Pin<KBox<kfs::misc::Registration<control::Control>>>,
     _workspaces: kfs::compress::Workspaces,
     _registry: volume::registry::Lifetime,
@@ -42,11 +44,13 @@ impl kernel::Module for BtrfsModule {
     fn init(_module: &'static ThisModule) -> Result<Self> {
         let engine = kfs::block::Engine::new()?;
         let registry = volume::registry::init()?;
+        let sysfs = sysfs::init()?;
         let control = control::register()?;
         let file_system = kfs::fs::Registration::new(&vfs::SLOT)?;
         pr_info!("loaded\n");
         Ok(BtrfsModule {
             _file_system: file_system,
+            _sysfs: sysfs,
             _control: control,
             _workspaces: kfs::compress::Workspaces::new(),
             _registry: registry,

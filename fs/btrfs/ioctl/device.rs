@@ -84,17 +84,6 @@ const _: () = assert!(size_of::<DevStats>() == 1032);
 /// The counters become 0.
 const DEV_STATS_RESET: u64 = 1 << 0;
 
-/// The UUID by which users know the file system that a device belongs to.
-fn users_fsid(fs: &Fs, device: &Device) -> Uuid {
-    let identity = fs.volume().identity();
-    let own = device.state().fsid;
-    if own == identity.metadata_uuid {
-        identity.fsid
-    } else {
-        own
-    }
-}
-
 /// `FS_INFO`: sizes, UUIDs, number of devices.
 pub(crate) fn fs_info(fs: &Fs, arg: usize) -> Result<isize> {
     let volume = fs.volume();
@@ -143,7 +132,7 @@ pub(crate) fn dev_info(fs: &Fs, arg: usize) -> Result<isize> {
     info.uuid = device.uuid();
     info.bytes_used = state.bytes_used;
     info.total_bytes = state.total_bytes;
-    info.fsid = users_fsid(fs, &device);
+    info.fsid = fs.volume().users_fsid(&device);
     info.path.fill(0);
     // The last byte stays a terminator.
     let last = info.path.len().saturating_sub(1);

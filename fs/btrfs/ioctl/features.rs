@@ -4,7 +4,7 @@
 
 use super::user;
 use crate::{mount::Fs, volume::superblock};
-use btrfs_format::superblock::{Incompat, LABEL_SIZE};
+use btrfs_format::superblock::LABEL_SIZE;
 use kernel::{ioctl::_IOR, prelude::*};
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -47,7 +47,7 @@ pub(crate) fn get_supported_features(arg: usize) -> Result<isize> {
     let safe_set = Features {
         compat: 0,
         compat_ro: 0,
-        incompat: Incompat::EXTENDED_IREF.bits(),
+        incompat: superblock::SAFE_SET.bits(),
     };
     let safe_clear = Features {
         compat: 0,

@@ -17,6 +17,7 @@ use super::{export_ops, xattr_handlers, Btrfs, BtrfsInode, BtrfsSuper};
 use crate::inode::{load, Inode, InodeKey};
 use crate::mount::{self, Fs, MountContext};
 use crate::space::statfs;
+use crate::sysfs;
 use crate::volume::registry::EntryId;
 use crate::volume::Device;
 
@@ -81,6 +82,12 @@ impl FileSystem for Btrfs {
     }
 
     fn root(sb: &BtrfsSuper) -> Result<ARef<BtrfsInode>> {
+        sysfs::add(sb).inspect_err(|e| {
+            sb.data().log().error(format_args!(
+                "failed to init sysfs interface: {}",
+                e.to_errno()
+            ));
+        })?;
         load::get_root(sb, TreeId::FS_TREE)
     }
 
@@ -104,6 +111,7 @@ impl FileSystem for Btrfs {
 
     fn put_super(sb: &BtrfsSuper) {
         let fs = sb.data();
+        sysfs::remove(fs.volume().id());
         let fsid = fs.volume().identity().fsid;
         fs.log()
             .info(format_args!("last unmount of filesystem {fsid}"));

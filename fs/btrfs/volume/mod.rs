@@ -185,6 +185,16 @@ impl Volume {
             .cloned()
     }
 
+    /// The UUID by which users know the file system that a device belongs to: this one or a seed.
+    pub(crate) fn users_fsid(&self, device: &Device) -> Uuid {
+        let own = device.state().fsid;
+        if own == self.identity.metadata_uuid {
+            self.identity.fsid
+        } else {
+            own
+        }
+    }
+
     /// Whether a tree block with this UUID in its header may belong here: the metadata UUID, or
     /// that of a seed.
     pub(crate) fn is_own_uuid(&self, uuid: Uuid) -> bool {

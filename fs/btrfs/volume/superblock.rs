@@ -18,6 +18,9 @@ use kfs::block::{BlockDevice, KBuf};
 /// The features that file systems may have here; with others they are refused.
 pub(crate) const SUPPORTED: Incompat = Incompat::STABLE;
 
+/// The features that can be turned on while a file system is mounted.
+pub(crate) const SAFE_SET: Incompat = Incompat::EXTENDED_IREF;
+
 /// The features that do not keep file systems from being mounted writable.
 pub(crate) const SUPPORTED_RO: CompatRo = CompatRo::STABLE;
 

@@ -6,7 +6,12 @@
 //! one is done, everything is verified in process context, on any CPU.
 
 use super::super::{
-    chunk_map::Chunk, csum::Checksum, device::Device, log::{limited, Hex}, raid::Route, Volume,
+    chunk_map::Chunk,
+    csum::Checksum,
+    device::Device,
+    log::{limited, Hex},
+    raid::Route,
+    Volume,
 };
 use btrfs_format::{device::DevStat, Ino, Logical, TreeId};
 use core::ops::Range;
