@@ -3,7 +3,7 @@
 //! The ioctls of files and directories.
 //!
 //! Each family of commands has a file; this one only finds the right one. What is not
-//! there yet is `ENOTTY`.
+//! there yet, or changes what is read only, is refused (`refused`).
 
 #![forbid(unsafe_code)]
 
@@ -13,15 +13,20 @@ mod device;
 pub(crate) mod features;
 mod names;
 mod owners;
+mod refused;
 mod search;
+mod services;
 mod space;
 mod subvol;
 pub(crate) mod user;
 
-use kernel::prelude::*;
+use kernel::{ioctl::_IOR, prelude::*};
 use kfs::fs::File;
 
 use crate::vfs::Btrfs;
+
+/// `FS_IOC_GETVERSION`: the generation of the inode.
+const GETVERSION: u32 = _IOR::<usize>(0x76, 1);
 
 /// Runs the command `cmd` on `file`. `ENOTTY`: there is no such command.
 pub(crate) fn run(file: &File<Btrfs>, cmd: u32, arg: usize) -> Result<isize> {
@@ -49,6 +54,16 @@ pub(crate) fn run(file: &File<Btrfs>, cmd: u32, arg: usize) -> Result<isize> {
         subvol::GET_SUBVOL_INFO => subvol::get_info(fs, inode, arg),
         subvol::GET_SUBVOL_ROOTREF => subvol::get_rootref(fs, inode, arg),
         subvol::SUBVOL_GETFLAGS => subvol::getflags(inode, arg),
-        _ => Err(ENOTTY),
+        services::BALANCE_CTL => services::balance_ctl(fs, arg),
+        services::BALANCE_PROGRESS => services::balance_progress(fs, arg),
+        services::DEV_REPLACE => services::dev_replace(fs, arg),
+        services::QUOTA_RESCAN_STATUS => services::quota_rescan_status(fs, arg),
+        services::QUOTA_RESCAN_WAIT => services::quota_rescan_wait(),
+        services::SCRUB_CANCEL | services::SCRUB_PROGRESS => services::no_scrub(),
+        services::START_SYNC => services::start_sync(fs, arg),
+        services::SYNC => services::sync(),
+        services::WAIT_SYNC => services::wait_sync(fs, arg),
+        GETVERSION => user::write(arg, &inode.generation()).map(|()| 0),
+        _ => Err(refused::refuse(file, cmd)),
     }
 }

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Commands that change a file system, or that are not there yet.
+//!
+//! A file system that is read only answers `EROFS` to those that change it, behind the checks of
+//! what the caller may do. Those that would work on a read-only one but are not there yet are
+//! `EOPNOTSUPP`; Documentation/status.md lists them.
+
+use crate::vfs::Btrfs;
+use kernel::{
+    ioctl::{_IOR, _IOW, _IOWR},
+    prelude::*,
+};
+use kfs::fs::{capable, Capability, File};
+
+/// Who may use a command, before it is refused.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Who {
+    /// `CAP_SYS_ADMIN`, else `EPERM`.
+    Admin,
+    /// The owner of the file, else `EPERM`.
+    Owner,
+    /// Whoever has a directory open; `ENOTDIR` for other files.
+    InDirectory,
+    /// Whoever has the file open for writing; others `EBADF`.
+    Writer,
+    Anybody,
+}
+
+/// The file type in the mode, and that of directories (`inode(7)`).
+const S_IFMT: u16 = 0o170_000;
+const S_IFDIR: u16 = 0o040_000;
+
+/// `struct btrfs_ioctl_vol_args` and its second version.
+type VolArgs = [u8; 4096];
+
+/// Number, who may use it, and the answer.
+type Refusal = (u32, Who, Error);
+
+const REFUSED: &[Refusal] = &[
+    // SNAP_CREATE, SNAP_CREATE_V2, SUBVOL_CREATE, SUBVOL_CREATE_V2
+    (_IOW::<VolArgs>(0x94, 1), Who::InDirectory, EROFS),
+    (_IOW::<VolArgs>(0x94, 23), Who::InDirectory, EROFS),
+    (_IOW::<VolArgs>(0x94, 14), Who::InDirectory, EROFS),
+    (_IOW::<VolArgs>(0x94, 24), Who::InDirectory, EROFS),
+    // SNAP_DESTROY, SNAP_DESTROY_V2
+    (_IOW::<VolArgs>(0x94, 15), Who::Anybody, EROFS),
+    (_IOW::<VolArgs>(0x94, 63), Who::Anybody, EROFS),
+    // SUBVOL_SETFLAGS, DEFAULT_SUBVOL, SET_RECEIVED_SUBVOL
+    (_IOW::<u64>(0x94, 26), Who::Owner, EROFS),
+    (_IOW::<u64>(0x94, 19), Who::Admin, EROFS),
+    (_IOWR::<[u8; 200]>(0x94, 37), Who::Owner, EROFS),
+    // DEFRAG, DEFRAG_RANGE
+    (_IOW::<VolArgs>(0x94, 2), Who::Anybody, EROFS),
+    (_IOW::<[u8; 48]>(0x94, 16), Who::Anybody, EROFS),
+    // RESIZE, ADD_DEV, RM_DEV, RM_DEV_V2
+    (_IOW::<VolArgs>(0x94, 3), Who::Admin, EROFS),
+    (_IOW::<VolArgs>(0x94, 10), Who::Admin, EROFS),
+    (_IOW::<VolArgs>(0x94, 11), Who::Admin, EROFS),
+    (_IOW::<VolArgs>(0x94, 58), Who::Admin, EROFS),
+    // BALANCE_V2
+    (_IOWR::<[u8; 1024]>(0x94, 32), Who::Admin, EROFS),
+    // QUOTA_CTL, QGROUP_ASSIGN, QGROUP_CREATE, QGROUP_LIMIT, QUOTA_RESCAN
+    (_IOWR::<[u8; 16]>(0x94, 40), Who::Admin, EROFS),
+    (_IOW::<[u8; 24]>(0x94, 41), Who::Admin, EROFS),
+    (_IOW::<[u8; 16]>(0x94, 42), Who::Admin, EROFS),
+    (_IOR::<[u8; 48]>(0x94, 43), Who::Admin, EROFS),
+    (_IOW::<[u8; 64]>(0x94, 44), Who::Admin, EROFS),
+    // FS_IOC_SETFSLABEL, SET_FEATURES
+    (_IOW::<[u8; 256]>(0x94, 50), Who::Admin, EROFS),
+    (_IOW::<[u8; 48]>(0x94, 57), Who::Admin, EROFS),
+    // ENCODED_WRITE: nobody has a file open for writing.
+    (_IOW::<[u8; 128]>(0x94, 64), Who::Writer, EROFS),
+    // SCRUB, SEND, SUBVOL_SYNC_WAIT, FITRIM, SHUTDOWN
+    (_IOWR::<[u8; 1024]>(0x94, 27), Who::Admin, EOPNOTSUPP),
+    (_IOW::<[u8; 72]>(0x94, 38), Who::Admin, EOPNOTSUPP),
+    (_IOW::<[u8; 16]>(0x94, 65), Who::Anybody, EOPNOTSUPP),
+    (_IOWR::<[u8; 24]>(0x58, 121), Who::Admin, EOPNOTSUPP),
+    (_IOR::<u32>(0x58, 125), Who::Admin, EOPNOTSUPP),
+];
+
+/// Why `cmd` is refused; `ENOTTY` if there is no such command.
+pub(crate) fn refuse(file: &File<Btrfs>, cmd: u32) -> Error {
+    let Some((_, who, answer)) = REFUSED.iter().find(|(number, ..)| *number == cmd) else {
+        return ENOTTY;
+    };
+    let inode = file.inode();
+    match who {
+        Who::Admin | Who::Writer if !capable(Capability::SysAdmin) => EPERM,
+        Who::Owner if !file.idmap().owner_or_capable(inode) => EPERM,
+        Who::InDirectory if inode.mode() & S_IFMT != S_IFDIR => ENOTDIR,
+        Who::Writer => EBADF,
+        _ => *answer,
+    }
+}
