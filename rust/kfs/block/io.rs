@@ -402,6 +402,10 @@ impl Part {
 }
 
 /// Called by the block layer when a bio is done, in any context.
+///
+/// # Safety
+///
+/// `bio` is one that [`Core::submit`] submitted, and done.
 unsafe extern "C" fn end_io(bio: *mut bindings::bio) {
     // SAFETY: The block layer passes the bio that was submitted, whose private pointer is the
     // request that it is counted in.

@@ -160,6 +160,11 @@ unsafe fn drive<T: IomapOps>(
     T::submit(unsafe { T::Inode::from_raw(inode) }, state.ctx, hint);
 }
 
+/// Reads one folio, which somebody waits for.
+///
+/// # Safety
+///
+/// Called by the page cache for a locked folio of an inode of `T`.
 unsafe extern "C" fn read_folio<T: IomapOps>(
     _file: *mut bindings::file,
     folio: *mut bindings::folio,
@@ -189,6 +194,11 @@ unsafe extern "C" fn read_folio<T: IomapOps>(
     0
 }
 
+/// Reads the folios of a window.
+///
+/// # Safety
+///
+/// Called by the page cache for a window in an inode of `T`.
 unsafe extern "C" fn readahead<T: IomapOps>(rac: *mut bindings::readahead_control) {
     let _nofs = mem::NoFs::enter();
     // SAFETY: The page cache passes a valid control structure.

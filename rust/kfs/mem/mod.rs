@@ -25,7 +25,7 @@ use kernel::prelude::*;
 pub(crate) fn alloc_nofail<T>() -> KBox<MaybeUninit<T>> {
     const {
         assert!(size_of::<T>() > 0 && size_of::<T>() <= 4096);
-        assert!(align_of::<T>() <= kernel::bindings::ARCH_KMALLOC_MINALIGN as usize);
+        assert!(align_of::<T>() <= kernel::bindings::ARCH_KMALLOC_MINALIGN);
     }
     // SAFETY: The function has no requirements beyond being in a context that may sleep,
     // which is no matter of memory safety.

@@ -70,6 +70,9 @@ impl<T: Shrink> Shrinker<T> {
         })
     }
 
+    /// # Safety
+    ///
+    /// Called by reclaim for a shrinker that [`register`](Self::register) made.
     unsafe extern "C" fn count_objects(
         shrinker: *mut bindings::shrinker,
         _sc: *mut bindings::shrink_control,
@@ -83,6 +86,9 @@ impl<T: Shrink> Shrinker<T> {
         }
     }
 
+    /// # Safety
+    ///
+    /// As for `count_objects`.
     unsafe extern "C" fn scan_objects(
         shrinker: *mut bindings::shrinker,
         sc: *mut bindings::shrink_control,
