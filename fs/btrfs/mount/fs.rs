@@ -169,11 +169,15 @@ impl Fs {
     /// What `statfs` counts, in sectors.
     pub(crate) fn statfs(&self) -> Result<Counts> {
         let mut spaces = KVec::new();
+        let mut writable = 0;
+        let own = self.volume.identity().metadata_uuid;
         for device in self.volume.devices()?.iter() {
-            if !device.in_metadata() || device.is_missing() {
+            writable += u64::from(device.is_writable());
+            let state = device.state();
+            // Nothing is allocated on seeds.
+            if !device.in_metadata() || device.is_missing() || state.fsid != own {
                 continue;
             }
-            let state = device.state();
             let space = DeviceSpace {
                 total: state.total_bytes,
                 allocated: state.bytes_used,
@@ -184,6 +188,7 @@ impl Fs {
         Ok(statfs::counts(
             &self.summary,
             &mut spaces,
+            writable,
             superblock.total_bytes.get(),
             self.reserve,
             self.volume.geometry().sectorsize,

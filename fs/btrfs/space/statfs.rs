@@ -56,11 +56,12 @@ pub(crate) fn global_reserve(nodesize: u32, used: &[u64], free_space_tree: bool)
     sum.max(least).min(MAX_RESERVE)
 }
 
-/// Computes the counts. `total` is the size of all devices by the superblock,
+/// Computes the counts. Of `devices`, `writable` can be written; `total` is the size of all devices by the superblock,
 /// `reserve` is [`global_reserve`]; bytes.
 pub(crate) fn counts(
     summary: &Summary,
     devices: &mut KVec<DeviceSpace>,
+    writable: u64,
     total: u64,
     reserve: u64,
     sectorsize: u32,
@@ -69,7 +70,6 @@ pub(crate) fn counts(
     let mut used = 0u64;
     let mut free_data = 0u64;
     let mut profile = RaidProfile::Single;
-    let writable = u64::try_from(devices.len()).unwrap_or(u64::MAX);
     for info in &summary.infos {
         used = used.saturating_add(info.disk_used);
         if info.types.contains(BlockGroupFlags::DATA) {
