@@ -5,7 +5,7 @@
 //!
 //! C header: [`include/linux/miscdevice.h`](srctree/include/linux/miscdevice.h)
 
-use crate::bindings;
+use crate::{bindings, log};
 use core::marker::PhantomData;
 use kernel::{
     error::{to_result, VTABLE_DEFAULT_ERROR},
@@ -80,7 +80,17 @@ impl<T: ControlDevice> Registration<T> {
                     unsafe { slot.write(dev) };
                     // INVARIANT: Registered when this succeeds.
                     // SAFETY: Filled in; unregistered before the memory goes away.
-                    to_result(unsafe { bindings::misc_register(slot) })
+                    to_result(unsafe { bindings::misc_register(slot) }).inspect_err(|e| {
+                        if *e == EBUSY {
+                            log::print(
+                                log::Level::Error,
+                                fmt!(
+                                    "{}: the device belongs to another module or the kernel itself",
+                                    T::NAME
+                                ),
+                            );
+                        }
+                    })
                 }),
                 _p: PhantomData,
             }? Error),

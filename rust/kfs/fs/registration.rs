@@ -9,7 +9,7 @@ use super::{
     params::Param,
     super_block::{FileSystem, SuperBlock},
 };
-use crate::bindings;
+use crate::{bindings, log};
 use core::{
     marker::PhantomData,
     ptr,
@@ -127,6 +127,15 @@ impl<T: FileSystem> Registration<T> {
         // SAFETY: The type is filled in and static.
         if let Err(e) = to_result(unsafe { bindings::register_filesystem(raw) }) {
             slot.cache.store(ptr::null_mut(), Ordering::Release);
+            if e == EBUSY {
+                log::print(
+                    log::Level::Error,
+                    fmt!(
+                        "{}: another file system of this name is registered (built in, or a module)",
+                        T::NAME
+                    ),
+                );
+            }
             return Err(e);
         }
         // INVARIANT: Just registered.

@@ -172,3 +172,43 @@ unsafe extern "C" fn get<O: XattrOperations>(
         Err(e) => e.to_errno(),
     }
 }
+
+#[kunit_tests(kfs_xattr)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_fits_or_not() -> Result {
+        let mut room = [0u8; 4];
+        assert_eq!(XattrBuf(None).put(b"12345")?, 5);
+        assert_eq!(XattrBuf(Some(&mut room)).put(b"12345"), Err(ERANGE));
+        assert_eq!(XattrBuf(Some(&mut room)).put(b"1234")?, 4);
+        assert_eq!(&room, b"1234");
+        assert_eq!(XattrBuf(Some(&mut room)).put(b"")?, 0);
+        Ok(())
+    }
+
+    #[test]
+    fn names_end_with_nul() -> Result {
+        let mut room = [0xffu8; 14];
+        let mut fill = |size: usize, names: &[&[u8]]| {
+            let buf = room.as_mut_ptr().cast();
+            // SAFETY: The size is at most that of the array.
+            unsafe {
+                XattrList::with(buf, size.min(14), |list| {
+                    names.iter().try_for_each(|name| list.push(name))
+                })
+            }
+        };
+        assert_eq!(fill(0, &[b"user.a", b"user.bb"]), 15);
+        assert_eq!(
+            fill(14, &[b"user.a", b"user.bb"]),
+            ERANGE.to_errno() as isize
+        );
+        assert_eq!(fill(14, &[b"user.a", b"user.b"]), 14);
+        assert_eq!(fill(14, &[]), 0);
+        assert_eq!(fill(14, &[b"user.a", b"user.b"]), 14);
+        assert_eq!(&room, b"user.a\0user.b\0");
+        Ok(())
+    }
+}
