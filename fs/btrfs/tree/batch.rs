@@ -31,7 +31,7 @@ impl TreeCache {
     /// Does as much as memory allows; whoever needs a block that is missing reads it.
     pub(super) fn prefetch(&self, wanted: &mut [Expect]) {
         let _nofs = NoFs::enter();
-        wanted.sort_unstable_by_key(|expect| expect.logical);
+        sort(wanted);
         with_plug(|| {
             let mut rest = &*wanted;
             while let Some(first) = rest.first() {
@@ -80,6 +80,37 @@ impl TreeCache {
             count += 1;
         }
         Ok((batch, buf, count))
+    }
+}
+
+/// Sorts by address: a heap sort. Here the stack is deep already, and `sort_unstable` of the core
+/// library takes several KiB of it for elements of this size.
+fn sort(wanted: &mut [Expect]) {
+    for start in (0..wanted.len() / 2).rev() {
+        sift_down(wanted, start);
+    }
+    for end in (1..wanted.len()).rev() {
+        wanted.swap(0, end);
+        sift_down(wanted.get_mut(..end).unwrap_or_default(), 0);
+    }
+}
+
+/// Moves the element at `at` down to where no child of it in the heap is larger.
+fn sift_down(heap: &mut [Expect], mut at: usize) {
+    let key = |heap: &[Expect], at: usize| heap.get(at).map(|expect| expect.logical);
+    loop {
+        let left = 2 * at + 1;
+        // No element is less than any element.
+        let largest = if key(heap, left + 1) > key(heap, left) {
+            left + 1
+        } else {
+            left
+        };
+        if key(heap, largest) <= key(heap, at) {
+            return;
+        }
+        heap.swap(at, largest);
+        at = largest;
     }
 }
 
