@@ -2,7 +2,7 @@
 
 //! What a file system and its devices are: `FS_INFO`, `DEV_INFO`, `GET_DEV_STATS`.
 
-use super::user::{self, Arg};
+use super::user::Arg;
 use crate::{mount::Fs, volume::Device};
 use btrfs_format::{device::DevStat, DevId, Uuid};
 use kernel::{

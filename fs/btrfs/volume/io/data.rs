@@ -296,7 +296,7 @@ impl<C: DataClient> Pending<C> {
             Warning,
             "csum failed root {} ino {} off {} csum {} expected csum {} mirror {}",
             // Internal trees have ids that are negative numbers.
-            file.tree.get().cast_signed(),
+            i64::from_ne_bytes(file.tree.get().to_ne_bytes()),
             file.ino,
             file.offset,
             Hex(found.as_slice()),
