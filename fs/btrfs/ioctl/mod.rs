@@ -10,6 +10,7 @@
 mod container;
 mod csums;
 mod device;
+mod encoded;
 pub(crate) mod features;
 mod names;
 mod owners;
@@ -40,6 +41,7 @@ pub(crate) fn run(file: &File<Btrfs>, cmd: u32, arg: usize) -> Result<isize> {
         device::DEV_INFO => device::dev_info(fs, arg),
         device::FS_INFO => device::fs_info(fs, arg),
         device::GET_DEV_STATS => device::get_dev_stats(fs, arg),
+        encoded::ENCODED_READ => encoded::encoded_read(file, arg),
         features::GET_FEATURES => features::get_features(fs, arg),
         features::GET_SUPPORTED_FEATURES => features::get_supported_features(arg),
         features::GET_FSLABEL => features::get_fslabel(fs, arg),
