@@ -16,12 +16,6 @@ pub(super) struct DataExtent {
     pub(super) refs: KVVec<ExtentRef>,
 }
 
-/// A tree block.
-pub(super) struct BlockExtent {
-    pub(super) block: BlockRef,
-    pub(super) refs: KVVec<ExtentRef>,
-}
-
 impl Backrefs<'_> {
     /// The extent of data that `logical` is in. `ENOENT` if there is none.
     pub(super) fn data_extent(&self, logical: Logical) -> Result<DataExtent> {
@@ -48,27 +42,25 @@ impl Backrefs<'_> {
         Err(ENOENT)
     }
 
-    /// The tree block at `logical` and its references. `EUCLEAN` if there is none.
-    pub(super) fn block_extent(&self, logical: Logical) -> Result<BlockExtent> {
-        let mut cursor = self.block_item(logical)?;
+    /// The tree block at `logical`. `EUCLEAN` if there is none.
+    pub(super) fn block(&self, logical: Logical) -> Result<BlockRef> {
+        let cursor = self.block_item(logical)?;
         let (key, data) = cursor.item().ok_or(EUCLEAN)?;
         let record = ExtentRecord::parse(&key, data).ok_or(EUCLEAN)?;
         let level = match record.tree_block {
             Some(info) => info.level,
             None => u8::try_from(key.offset).map_err(|_| EUCLEAN)?,
         };
-        let block = self.extents.cache().get(&Expect {
+        self.extents.cache().get(&Expect {
             logical,
             generation: record.item.generation(),
             level,
             tree: None,
             first: None,
-        })?;
-        let refs = references(&mut cursor)?;
-        Ok(BlockExtent { block, refs })
+        })
     }
 
-    /// The references of a block that is at hand.
+    /// The references of a block.
     pub(super) fn block_refs(&self, block: &BlockRef) -> Result<KVVec<ExtentRef>> {
         references(&mut self.block_item(block.logical())?)
     }

@@ -63,7 +63,7 @@ impl Backrefs<'_> {
                     &mut found,
                 )?,
                 ExtentRef::SharedData { parent, .. } => {
-                    let leaf = self.block_extent(parent)?.block;
+                    let leaf = self.block(parent)?;
                     if leaf.level() != 0 {
                         return Err(EUCLEAN);
                     }
@@ -152,6 +152,7 @@ impl Found<'_> {
         let known = self
             .leaves
             .iter_mut()
+            .rev()
             .find(|known| known.block.logical() == leaf.logical());
         if let Some(known) = known {
             // An item may be found by several references.

@@ -53,7 +53,7 @@ impl Backrefs<'_> {
                 match *reference {
                     ExtentRef::TreeBlock { root } => self.by_tree(&block, root, &mut climb)?,
                     ExtentRef::SharedBlock { parent } if parent != block.logical() => {
-                        let parent = self.block_extent(parent)?.block;
+                        let parent = self.block(parent)?;
                         // One level higher each time: so this ends.
                         if parent.level() != block.level().saturating_add(1) {
                             return Err(EUCLEAN);

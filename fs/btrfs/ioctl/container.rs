@@ -89,3 +89,49 @@ impl Container {
         self.data.get(..size).ok_or(EINVAL)
     }
 }
+
+#[kunit_tests(btrfs_ioctl_container)]
+mod tests {
+    use super::*;
+
+    fn numbers(bytes: &[u8]) -> [u32; 4] {
+        let mut numbers = [0; 4];
+        for (number, bytes) in numbers.iter_mut().zip(bytes.chunks_exact(4)) {
+            *number = bytes.try_into().map_or(0, u32::from_ne_bytes);
+        }
+        numbers
+    }
+
+    #[test]
+    fn values_that_fit_and_not() -> Result {
+        let mut container = Container::new(16 + 30)?;
+        container.push([1, 2, 3]);
+        container.push([4, 5, 6]);
+        let bytes = container.bytes(46)?;
+        assert_eq!(numbers(bytes), [0, 24 - 6, 3, 3]);
+        assert_eq!(bytes.get(16..24), Some(1u64.to_ne_bytes().as_slice()));
+        Ok(())
+    }
+
+    #[test]
+    fn less_room_than_the_header() -> Result {
+        let mut container = Container::new(10)?;
+        container.push_path(b"abc");
+        assert_eq!(container.bytes(10)?.len(), 10);
+        assert_eq!(numbers(container.bytes(16)?), [0, 6 + 4, 0, 1]);
+        Ok(())
+    }
+
+    #[test]
+    fn paths_are_at_the_end() -> Result {
+        let mut container = Container::new(16 + 40)?;
+        container.push_path(b"a/b");
+        container.push_path(b"cd");
+        let bytes = container.bytes(56)?;
+        assert_eq!(numbers(bytes), [40 - 16 - 7, 0, 2, 0]);
+        assert_eq!(bytes.get(16..24), Some(36u64.to_ne_bytes().as_slice()));
+        assert_eq!(bytes.get(24..32), Some(33u64.to_ne_bytes().as_slice()));
+        assert_eq!(bytes.get(49..), Some(b"cd\0a/b\0".as_slice()));
+        Ok(())
+    }
+}

@@ -54,6 +54,7 @@ pub(crate) fn run(file: &File<Btrfs>, cmd: u32, arg: usize) -> Result<isize> {
         search::TREE_SEARCH_V2 => search::tree_search_v2(fs, inode, arg),
         space::SPACE_INFO => space::space_info(fs, arg),
         subvol::GET_SUBVOL_INFO => subvol::get_info(fs, inode, arg),
+        subvol::GET_SUBVOL_INFO_32 => subvol::get_info_32(fs, inode, arg),
         subvol::GET_SUBVOL_ROOTREF => subvol::get_rootref(fs, inode, arg),
         subvol::SUBVOL_GETFLAGS => subvol::getflags(inode, arg),
         services::BALANCE_CTL => services::balance_ctl(fs, arg),

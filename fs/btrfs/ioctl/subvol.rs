@@ -10,10 +10,12 @@ use btrfs_format::{
     root::RootRef,
     types::{Ino, TreeId, Uuid},
 };
+use core::mem::offset_of;
 use kernel::{
     ioctl::{_IOR, _IOWR},
     prelude::*,
 };
+use zerocopy::IntoBytes;
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// `BTRFS_IOC_SUBVOL_GETFLAGS`.
@@ -74,6 +76,17 @@ pub(crate) struct SubvolInfo {
 
 const _: () = assert!(size_of::<SubvolInfo>() == 504);
 
+/// `struct btrfs_ioctl_get_subvol_info_args_32`: that of 32-bit programs, where times are not
+/// aligned. Only its size counts, and that all before the times is equal.
+#[allow(dead_code)]
+pub(crate) struct SubvolInfo32([u8; 488]);
+
+/// `BTRFS_IOC_GET_SUBVOL_INFO_32`.
+pub(crate) const GET_SUBVOL_INFO_32: u32 = _IOR::<SubvolInfo32>(0x94, 60);
+
+/// Bytes of a time that count.
+const TIME_SIZE: usize = 12;
+
 /// Entries of [`RootRefs`].
 const MAX_ROOTREFS: usize = 255;
 
@@ -113,6 +126,26 @@ pub(crate) fn getflags(inode: &BtrfsInode, arg: usize) -> Result<isize> {
 
 /// `GET_SUBVOL_INFO`: the root item of the file's subvolume, and its name.
 pub(crate) fn get_info(fs: &Fs, inode: &BtrfsInode, arg: usize) -> Result<isize> {
+    user::write(arg, &*info(fs, inode)?)?;
+    Ok(0)
+}
+
+/// `GET_SUBVOL_INFO` for 32-bit programs.
+pub(crate) fn get_info_32(fs: &Fs, inode: &BtrfsInode, arg: usize) -> Result<isize> {
+    let info = info(fs, inode)?;
+    let mut bytes = KVec::with_capacity(size_of::<SubvolInfo32>(), GFP_KERNEL)?;
+    let before = info.as_bytes().get(..offset_of!(SubvolInfo, ctime));
+    bytes.extend_from_slice(before.ok_or(EINVAL)?, GFP_KERNEL)?;
+    for time in [&info.ctime, &info.otime, &info.stime, &info.rtime] {
+        let time = time.as_bytes().get(..TIME_SIZE).ok_or(EINVAL)?;
+        bytes.extend_from_slice(time, GFP_KERNEL)?;
+    }
+    bytes.resize(size_of::<SubvolInfo32>(), 0, GFP_KERNEL)?;
+    user::write_bytes(arg, &bytes)?;
+    Ok(0)
+}
+
+fn info(fs: &Fs, inode: &BtrfsInode) -> Result<KBox<SubvolInfo>> {
     let id = inode.data().subvol().id();
     let root = fs.roots().get(id)?;
     let item = root.item();
@@ -142,8 +175,7 @@ pub(crate) fn get_info(fs: &Fs, inode: &BtrfsInode, arg: usize) -> Result<isize>
     if id != TreeId::FS_TREE {
         name(fs, id, &mut info)?;
     }
-    user::write(arg, &*info)?;
-    Ok(0)
+    Ok(info)
 }
 
 /// Fills in where the subvolume `id` hangs. `ENOENT` if it does not any more.

@@ -88,6 +88,15 @@ static FILES: &[Attribute<Arc<Fs>>] = &[
         },
         |_, _| Err(EROFS),
     ),
+    Attribute::ro(c"tree_cache", |fs, out| {
+        let cache = fs.roots().cache();
+        // What is alive and not cached is in use and evicted, or about to be freed.
+        writeln!(out, "cached_bytes {}", cache.cached_bytes())?;
+        writeln!(out, "limit_bytes {}", cache.limit())?;
+        writeln!(out, "alive_bytes {}", cache.usage().bytes())?;
+        writeln!(out, "alive_blocks {}", cache.usage().blocks())?;
+        Ok(())
+    }),
     Attribute::ro(c"temp_fsid", |fs, out| {
         flag(out, fs.volume().identity().temp_fsid)
     }),

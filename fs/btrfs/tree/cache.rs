@@ -49,10 +49,6 @@ pub(crate) struct TreeCache {
 }
 
 impl TreeCache {
-    /// Bytes that a cache may take unless something else is said. Memory pressure takes them back
-    /// long before where there is less.
-    pub(crate) const DEFAULT_LIMIT: usize = 1 << 30;
-
     /// An empty cache that reads from `source`, checks with `verifier`, and keeps up to `limit`
     /// bytes.
     pub(crate) fn new(
@@ -78,6 +74,11 @@ impl TreeCache {
     /// Bytes of the blocks in the cache.
     pub(crate) fn cached_bytes(&self) -> usize {
         self.index.cached_bytes()
+    }
+
+    /// Bytes that it may take.
+    pub(crate) fn limit(&self) -> usize {
+        self.index.limit()
     }
 
     pub(super) fn index(&self) -> &Arc<Index> {

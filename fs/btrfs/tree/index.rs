@@ -115,6 +115,11 @@ impl Index {
         self.cached.load(Relaxed)
     }
 
+    /// Bytes that the cache may take.
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
     fn shard(&self, id: BlockId) -> Option<&Shard> {
         // The top bits: the table uses the low ones.
         let shard = usize::try_from(id.hash() >> 60).unwrap_or(0) % SHARDS;
