@@ -168,6 +168,13 @@ pub fn subvol_delete(parent: &impl AsRawFd, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// Forgets all scanned devices that are not mounted (FORGET_DEV of the control device).
+pub fn forget_devices() -> Result<()> {
+    let control = crate::sys::open("/dev/btrfs-control", libc::O_RDWR)?;
+    ioctl(&control, ioc(WRITE, BTRFS, 5, 4096), &mut [0u8; 4096])?;
+    Ok(())
+}
+
 /// Makes the subvolume `id` the default one.
 pub fn set_default(fd: &impl AsRawFd, id: u64) -> Result<()> {
     ioctl(fd, ioc(WRITE, BTRFS, 19, 8), &mut id.to_ne_bytes())?;

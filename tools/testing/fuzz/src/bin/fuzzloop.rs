@@ -20,7 +20,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
-use testkit::{rng::Rng, sys};
+use testkit::{btrfs, rng::Rng, sys};
 
 const MOUNT_POINT: &str = "/mnt/fuzz";
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -172,6 +172,8 @@ fn work(args: &Args) -> Result<()> {
         let mut line = format!("fuzz: seed {seed}: {}", mutation.story.join("; "));
         line.truncate(900);
         let _ = log.write_all(line.as_bytes());
+        // What an earlier seed left in the list of devices must not decide about this one.
+        btrfs::forget_devices()?;
         let mounted = sys::mount(
             &args.device,
             MOUNT_POINT,
