@@ -61,29 +61,37 @@ rust_packages() {
 	die "no rustc here, and apt has none of version $min_rustc or newer; see https://rustup.rs"
 }
 
-missing_packages() {
+# What is missing, by package name; Rust and libclang by these words.
+missing_needs() {
 	for _need in $base_needs $([ -z "$want_x86" ] || echo "$x86_needs"); do
 		have "${_need%%:*}" || echo "${_need#*:}"
 	done
-	have cargo && have rustc || rust_packages
-	libclang_found || libclang_package
+	have cargo && have "${RUSTC:-rustc}" || echo RUST
+	libclang_found || echo LIBCLANG
 }
 
 # Stops with the command to type where the packages cannot be installed from here.
 install_packages() {
 	have apt-get || die "this set-up needs Debian's apt-get"
-	_missing=$(missing_packages | tr '\n' ' ') || exit 1
-	[ -n "${_missing% }" ] || return 0
+	_needs=$(missing_needs)
+	[ -n "$_needs" ] || return 0
 	if [ -z "$(apt-cache madison make 2>/dev/null)" ]; then
-		as_root apt-get update >/dev/null 2>&1 ||
-			die "no network? apt-get update fails; then: apt-get install $_missing"
-		_missing=$(missing_packages | tr '\n' ' ') || exit 1
+		say "reading the package lists"
+		may_be_root || die "apt has no package lists. Run this, then start again:
+  sudo apt-get update"
+		as_root apt-get update >/dev/null 2>&1 || die "no network: apt-get update fails"
 	fi
+	_missing=
+	for _need in $_needs; do
+		case $_need in
+		RUST) _need=$(rust_packages) || exit 1 ;;
+		LIBCLANG) _need=$(libclang_package) || exit 1 ;;
+		esac
+		_missing="$_missing$_need "
+	done
 	_command="apt-get install --no-install-recommends --no-upgrade -y $_missing"
-	if [ "$(id -u)" != 0 ] && ! sudo -n true 2>/dev/null; then
-		die "packages are missing. Run this, then start again:
+	may_be_root || die "packages are missing. Run this, then start again:
   sudo $_command"
-	fi
 	_upgrades=$($_command -s | awk '/^Inst/ && $3 ~ /^\[/ { print $2 }' | tr '\n' ' ')
 	if [ -n "$_upgrades" ]; then
 		die "installing the missing packages would upgrade: $_upgrades
@@ -96,6 +104,8 @@ If that is fine, run this, then start again:
 		die "apt-get install failed (no network?)"
 	}
 }
+
+may_be_root() { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }
 
 as_root() {
 	if [ "$(id -u)" = 0 ]; then "$@"; else sudo -n "$@"; fi

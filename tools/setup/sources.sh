@@ -57,6 +57,10 @@ setup_rust_src() {
 		download $_package "$_version"
 		mkdir -p "$cache/rust-src"
 		dpkg-deb -x "$deb" "$cache/rust-src" || die "$_package cannot be unpacked (no space?)"
+		# Browser toolchains (rust-web-src) may use another folder below usr/src.
+		[ -d "$(rust_lib_src)" ] || for _dir in "$cache"/rust-src/usr/src/*"$_rustc"*/library; do
+			ln -sfn "${_dir%/library}" "$cache/rust-src/usr/src/rustc-$_rustc"
+		done
 		break
 	done
 	[ -d "$(rust_lib_src)" ] ||
