@@ -207,19 +207,38 @@ unsafe fn fill<T: FileSystem>(
     Ok(())
 }
 
+/// Closes the file system of `sb` and drops its data, if there is any.
+///
+/// This happens before the super block is marked dead, since from that moment on the next
+/// mount may open the devices, of which it wants to be the only user.
+///
+/// # Safety
+///
+/// `sb` must be a super block of `T` that is being shut down and has no inodes any more.
+pub(super) unsafe fn close<T: FileSystem>(sb: *mut bindings::super_block) {
+    // SAFETY: Set when the super block was made, freed later.
+    let slot = unsafe { (*(*sb).s_fs_info.cast::<SuperInfo<T>>()).data.get() };
+    // SAFETY: Only who shuts the super block down uses the data.
+    if unsafe { (*slot).is_none() } {
+        return;
+    }
+    // SAFETY: The data is set.
+    T::put_super(unsafe { SuperBlock::<T>::from_raw(sb) });
+    // SAFETY: As above; nobody has a `SuperBlock` of it any more.
+    drop(unsafe { (*slot).take() });
+}
+
 /// # Safety
 ///
 /// Called by the VFS for the last active reference to a super block of `T`.
 pub(super) unsafe extern "C" fn kill_sb<T: FileSystem>(sb: *mut bindings::super_block) {
     // SAFETY: Set when the super block was made; freed only below.
     let info = unsafe { (*sb).s_fs_info.cast::<SuperInfo<T>>() };
-    // SAFETY: Nobody changes the data here.
-    let has_data = unsafe { (*(*info).data.get()).is_some() };
-    // SAFETY: Valid.
-    if has_data && unsafe { (*sb).s_root.is_null() } {
-        // A mount that failed late: the VFS calls `put_super` only where there is a root.
-        // SAFETY: The data is set.
-        T::put_super(unsafe { SuperBlock::<T>::from_raw(sb) });
+    // SAFETY: Valid; a root is there unless the mount failed late, where the VFS does not
+    // call `put_super`.
+    if unsafe { (*sb).s_root.is_null() } {
+        // SAFETY: The last active reference; a failed mount leaves no inodes.
+        unsafe { close::<T>(sb) };
     }
     // SAFETY: Made by `set_anon_super_fc`. Afterwards no `test_super` looks at it.
     unsafe { bindings::kill_anon_super(sb) };

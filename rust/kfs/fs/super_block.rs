@@ -110,7 +110,8 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
     /// after success. Also called when a writable mount finds the super block read-only.
     fn reconfigure(sb: &SuperBlock<Self>, options: &mut Self::Context, cx: &FsContext) -> Result;
 
-    /// Closes the file system: gives up devices and every inode reference it still holds.
+    /// Closes the file system: gives up every inode reference it still holds, and waits for
+    /// whatever else keeps its data or its devices. The data is dropped right afterwards.
     fn put_super(_sb: &SuperBlock<Self>) {}
 
     /// Reports usage of the file system that `root` is in.
@@ -213,7 +214,8 @@ pub struct Ready;
 /// What `s_fs_info` points to, from the moment a super block is published.
 pub(super) struct SuperInfo<T: FileSystem> {
     pub(super) key: T::Key,
-    /// Written once, while only the mounter uses the super block; then immutable.
+    /// Written once, while only the mounter uses the super block; then immutable, until the
+    /// file system is closed.
     pub(super) data: UnsafeCell<Option<Arc<T::Super>>>,
 }
 

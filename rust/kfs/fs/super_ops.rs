@@ -6,6 +6,7 @@ use super::{
     errno,
     inode::INode,
     inode_cache::{self, InodeObject},
+    mount,
     super_block::{FileSystem, SuperBlock},
 };
 use crate::bindings;
@@ -96,8 +97,8 @@ impl<T: FileSystem> SuperOps<T> {
     ///
     /// Called by the VFS with an object of a super block of `T`.
     unsafe extern "C" fn put_super(sb: *mut bindings::super_block) {
-        // SAFETY: Called by the VFS for a super block that has a root, so has its data.
-        T::put_super(unsafe { SuperBlock::<T>::from_raw(sb) });
+        // SAFETY: Called by the VFS during shutdown, after all inodes were evicted.
+        unsafe { mount::close::<T>(sb) };
     }
 
     /// # Safety
