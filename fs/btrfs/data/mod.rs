@@ -9,6 +9,7 @@
 //! | cached extents per inode | 64 | the cache starts anew |
 //! | one compressed run | 128 KiB on disk and unpacked | refused as corrupt |
 
+#![forbid(unsafe_code)]
 #![allow(dead_code)]
 
 pub(crate) mod cache;

@@ -73,7 +73,7 @@ impl Facts {
             steps += 1;
             match cursor.item() {
                 Some((key, _)) if key.objectid == ino.get() => match key.item_type {
-                    item::XATTR_ITEM => return Ok(facts.note_xattrs(&mut cursor)?),
+                    item::XATTR_ITEM => return facts.note_xattrs(&mut cursor),
                     later if later > item::XATTR_ITEM => break,
                     _ => continue,
                 },

@@ -6,6 +6,7 @@
 //! An entry of a directory that leads to a subvolume which hangs elsewhere, as
 //! snapshots have them, is an empty directory that exists in memory only, a *stub*.
 
+#![forbid(unsafe_code)]
 #![allow(dead_code)]
 
 pub(crate) mod facts;

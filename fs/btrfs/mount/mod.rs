@@ -6,6 +6,7 @@
 //! how they are shown; [`context`] is a mount under way, [`open`] opens the file
 //! system, which is then an [`Fs`].
 
+#![forbid(unsafe_code)]
 #![allow(dead_code)]
 
 mod context;
@@ -15,6 +16,8 @@ pub(crate) mod options;
 pub(crate) mod show;
 mod source;
 mod spec;
+#[cfg(CONFIG_KUNIT = "y")]
+mod tests;
 
 pub(crate) use context::{online_cpus, MountContext};
 pub(crate) use fs::Fs;

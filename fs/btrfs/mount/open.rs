@@ -96,7 +96,7 @@ fn settle_options(volume: &Volume, options: &mut Options) -> Result {
 fn open_trees(volume: &Arc<Volume>, options: &Options) -> Result<Arc<Roots>> {
     let superblock = volume.superblock();
     let log = volume.log();
-    let source = Source::new(volume.clone())?;
+    let source = Source::of(volume.clone())?;
     let verifier = Verifier {
         geometry: *volume.geometry(),
         incompat: superblock.incompat(),

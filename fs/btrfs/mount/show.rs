@@ -170,7 +170,7 @@ pub(crate) fn announce(new: &Options, old: Option<&Options>, log: &mut dyn Repor
         }
     }
     let force = new.has(Flags::FORCE_COMPRESS);
-    let changed = old.map_or(true, |old| {
+    let changed = old.is_none_or(|old| {
         old.algorithm != new.algorithm
             || old.level != new.level
             || (force && !old.has(Flags::FORCE_COMPRESS))

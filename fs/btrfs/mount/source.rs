@@ -19,7 +19,7 @@ pub(super) struct Source(Arc<Volume>);
 
 impl Source {
     /// The source for a tree cache.
-    pub(super) fn new(volume: Arc<Volume>) -> Result<Arc<dyn BlockSource>> {
+    pub(super) fn of(volume: Arc<Volume>) -> Result<Arc<dyn BlockSource>> {
         let source: Arc<dyn BlockSource> = Arc::new(Self(volume), GFP_KERNEL)?;
         Ok(source)
     }

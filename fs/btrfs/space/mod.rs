@@ -6,10 +6,13 @@
 //! the block group items. [`summary`] does the adding up, [`statfs`] turns the sums
 //! into what `statfs(2)` reports. Both are pure.
 
+#![forbid(unsafe_code)]
 #![allow(dead_code)]
 
 pub(crate) mod load;
 pub(crate) mod statfs;
 pub(crate) mod summary;
+#[cfg(CONFIG_KUNIT = "y")]
+mod tests;
 
 pub(crate) use summary::Summary;

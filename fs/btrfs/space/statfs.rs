@@ -9,6 +9,7 @@
 
 use btrfs_format::profile::{BlockGroupFlags, RaidProfile};
 use btrfs_format::types::{TreeId, Uuid, STRIPE_LEN};
+use core::cmp::Reverse;
 use kernel::prelude::*;
 
 use super::summary::{factor, Summary};
@@ -125,7 +126,7 @@ fn unallocated(devices: &mut KVec<DeviceSpace>, profile: RaidProfile) -> u64 {
         };
     }
     devices.retain(|device| device.total != 0);
-    devices.sort_unstable_by(|a, b| b.total.cmp(&a.total));
+    devices.sort_unstable_by_key(|device| Reverse(device.total));
     let mut count = devices.len();
     let mut stripes = match profile {
         RaidProfile::Raid0 => count.max(1),

@@ -6,6 +6,7 @@
 //! programs see that they leave one and enter another. Those that were looked at stay
 //! in a [`SubvolTable`] until the file system is closed.
 
+#![forbid(unsafe_code)]
 #![allow(dead_code)]
 
 pub(crate) mod path;

@@ -6,6 +6,7 @@
 //! [`dir`](crate::dir), [`data`](crate::data), [`xattr`](crate::xattr) or
 //! [`mount`](crate::mount), and translates the answer.
 
+#![forbid(unsafe_code)]
 #![allow(dead_code)]
 
 mod dir;
@@ -15,6 +16,8 @@ pub(crate) mod handle;
 mod node;
 mod stub;
 mod super_ops;
+#[cfg(CONFIG_KUNIT = "y")]
+mod tests;
 mod xattr;
 
 use kfs::fs::{ExportOps, INode, SuperBlock, TypeSlot, XattrHandlers};

@@ -168,7 +168,7 @@ impl FileSystem for Btrfs {
                 .is_some_and(|bdev| bdev.name() == fs.log().name())
         };
         let device = devices.iter().find(named).ok_or(EINVAL)?;
-        let path = device.with_path(|path| zero_terminated(path))?;
+        let path = device.with_path(zero_terminated)?;
         let path = CStr::from_bytes_with_nul(&path).map_err(|_| EINVAL)?;
         seq_escape(m, path, c" \t\n\\");
         Ok(())

@@ -2,6 +2,7 @@
 
 //! Extended attributes.
 
+#![forbid(unsafe_code)]
 #![allow(dead_code)]
 
 pub(crate) mod read;

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Sums and the estimate of `statfs`.
+
+use btrfs_format::profile::{BlockGroupFlags, RaidProfile};
+use btrfs_format::types::{Logical, TreeId, Uuid};
+use kernel::prelude::*;
+
+use super::statfs::{self, Counts, DeviceSpace};
+use super::summary::{BlockGroup, Summary};
+
+const GIB: u64 = 1 << 30;
+
+fn group(types: BlockGroupFlags, profile: RaidProfile, used: u64) -> BlockGroup {
+    BlockGroup {
+        start: Logical(GIB),
+        length: GIB,
+        used,
+        flags: types | profile.flag(),
+        reserved: 0,
+        unwritable: false,
+    }
+}
+
+fn devices(sizes: &[u64]) -> Result<KVec<DeviceSpace>> {
+    let mut list = KVec::new();
+    for size in sizes {
+        let space = DeviceSpace {
+            total: size * GIB,
+            allocated: 0,
+        };
+        list.push(space, GFP_KERNEL)?;
+    }
+    Ok(list)
+}
+
+/// Counts of a file system with one half full data block group of `profile`.
+fn counts(profile: RaidProfile, sizes: &[u64]) -> Result<Counts> {
+    let data = group(BlockGroupFlags::DATA, profile, GIB / 2);
+    let writable = u64::try_from(sizes.len())?;
+    let summary = Summary::new(&[data], false, writable)?;
+    let total = sizes.iter().sum::<u64>() * GIB;
+    let mut list = devices(sizes)?;
+    Ok(statfs::counts(
+        &summary, &mut list, writable, total, 0, 4096,
+    ))
+}
+
+#[kernel::macros::kunit_tests(btrfs_space)]
+mod tests {
+    use super::*;
+
+    /// Sectors per GiB, and in what a device never gives away.
+    const BLOCKS: u64 = GIB / 4096;
+    const RESERVED: u64 = (1 << 20) / 4096;
+
+    #[test]
+    fn single_uses_everything() -> Result {
+        let counts = counts(RaidProfile::Single, &[4, 2])?;
+        assert_eq!(counts.blocks, 6 * BLOCKS);
+        assert_eq!(counts.free, 6 * BLOCKS - BLOCKS / 2);
+        assert_eq!(counts.available, 6 * BLOCKS + BLOCKS / 2 - 2 * RESERVED);
+        Ok(())
+    }
+
+    #[test]
+    fn mirrors_need_two_devices() -> Result {
+        let counts = counts(RaidProfile::Raid1, &[4, 2])?;
+        assert_eq!(counts.blocks, 3 * BLOCKS);
+        assert_eq!(counts.available, 2 * BLOCKS + BLOCKS / 2 - RESERVED);
+        Ok(())
+    }
+
+    #[test]
+    fn parity_costs_a_device() -> Result {
+        let counts = counts(RaidProfile::Raid5, &[2, 2, 2])?;
+        assert_eq!(counts.available, 4 * BLOCKS + BLOCKS / 2 - 2 * RESERVED);
+        Ok(())
+    }
+
+    #[test]
+    fn unmirrored_groups_retire() -> Result {
+        let types = BlockGroupFlags::DATA;
+        let groups = [
+            group(types, RaidProfile::Single, 0),
+            group(types, RaidProfile::Raid1, 0),
+        ];
+        let summary = Summary::new(&groups, false, 2)?;
+        let data = summary.infos.iter().find(|info| info.types == types);
+        let data = data.ok_or(EINVAL)?;
+        assert_eq!(data.readonly, GIB);
+        assert_eq!(data.disk_total, 3 * GIB);
+        assert!(data.next_profile(2) == RaidProfile::Raid1);
+        assert!(data.next_profile(1) == RaidProfile::Single);
+        Ok(())
+    }
+
+    #[test]
+    fn subvolumes_have_ids_of_their_own() {
+        let uuid = Uuid([1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(statfs::fsid(uuid, TreeId(0)), [0x0102_0304, 0x0506_0708]);
+        assert_eq!(statfs::fsid(uuid, TreeId(5)), [0x0102_0304, 0x0506_070d]);
+    }
+}
