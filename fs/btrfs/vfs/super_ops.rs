@@ -126,13 +126,20 @@ impl FileSystem for Btrfs {
             true => fs.volume().superblock().fsid,
             false => identity.fsid,
         };
+        let mut fsid = statfs::fsid(uuid, data.subvol().id());
+        if identity.temp_fsid {
+            // The copy is told apart from what it is a copy of.
+            if let [_, low] = &mut fsid {
+                *low ^= fs.volume().encoded_dev();
+            }
+        }
         Ok(StatFs {
             magic: MAGIC,
             bsize: fs.volume().geometry().sectorsize,
             blocks: counts.blocks,
             bfree: counts.free,
             bavail: counts.available,
-            fsid: statfs::fsid(uuid, data.subvol().id()),
+            fsid,
             namelen: u32::try_from(NAME_MAX)?,
             ..StatFs::default()
         })

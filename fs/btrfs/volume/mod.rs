@@ -195,6 +195,14 @@ impl Volume {
         }
     }
 
+    /// The number of the first device that is there, as user space has it in 32 bits.
+    pub(crate) fn encoded_dev(&self) -> u32 {
+        let devices = self.devices.lock();
+        let dev = devices.list.iter().find_map(|d| Some(d.bdev()?.dev()));
+        let (major, minor) = dev.map_or((0, 0), |dev| (dev.major(), dev.minor()));
+        (minor & 0xff) | (major << 8) | ((minor & !0xff) << 12)
+    }
+
     /// Whether a tree block with this UUID in its header may belong here: the metadata UUID, or
     /// that of a seed.
     pub(crate) fn is_own_uuid(&self, uuid: Uuid) -> bool {
