@@ -12,6 +12,7 @@
 #include <linux/iversion.h>
 #include <linux/pagemap.h>
 #include <linux/posix_acl.h>
+#include <linux/sched/signal.h>
 #include <linux/uio.h>
 #include "fs.h"
 
@@ -36,6 +37,11 @@ void kfs_cache_no_acl(struct inode *inode)
 	cache_no_acl(inode);
 }
 
+void kfs_cond_resched(void)
+{
+	cond_resched();
+}
+
 struct dentry *kfs_dget(struct dentry *dentry)
 {
 	return dget(dentry);
@@ -49,6 +55,11 @@ bool kfs_dir_emit(struct dir_context *ctx, const char *name, int namelen, u64 in
 bool kfs_dir_emit_dots(struct file *file, struct dir_context *ctx)
 {
 	return dir_emit_dots(file, ctx);
+}
+
+bool kfs_fatal_signal_pending(void)
+{
+	return fatal_signal_pending(current);
 }
 
 void kfs_file_accessed(struct file *file)

@@ -14,9 +14,11 @@ struct inode *kfs_alloc_inode_sb(struct super_block *sb, struct kmem_cache *cach
 struct kobject *kfs_bdev_kobj(struct block_device *bdev);
 struct kobject *kfs_bdi_kobj(struct super_block *sb);
 void kfs_cache_no_acl(struct inode *inode);
+void kfs_cond_resched(void);
 struct dentry *kfs_dget(struct dentry *dentry);
 bool kfs_dir_emit(struct dir_context *ctx, const char *name, int namelen, u64 ino, unsigned int type);
 bool kfs_dir_emit_dots(struct file *file, struct dir_context *ctx);
+bool kfs_fatal_signal_pending(void);
 void kfs_file_accessed(struct file *file);
 struct mnt_idmap *kfs_file_mnt_idmap(struct file *file);
 gid_t kfs_i_gid_read(const struct inode *inode);

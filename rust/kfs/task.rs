@@ -4,6 +4,7 @@
 //!
 //! C header: [`include/linux/sched.h`](srctree/include/linux/sched.h)
 
+use crate::bindings;
 use core::fmt;
 use kernel::task::Task;
 
@@ -43,4 +44,19 @@ pub fn current_tid() -> u32 {
     // SAFETY: The current task is valid while it runs; its number does not change.
     let pid = unsafe { (*Task::current_raw()).pid };
     pid.unsigned_abs()
+}
+
+/// Lets other tasks run if they wait for the CPU; for long loops that do not sleep otherwise.
+///
+/// Only where sleeping is allowed.
+pub fn cond_resched() {
+    // SAFETY: Always allowed in process context; elsewhere it is a bug that the scheduler
+    // reports, but no matter of memory.
+    unsafe { bindings::kfs_cond_resched() };
+}
+
+/// Whether the current task is about to be killed, so that nobody waits for what it does.
+pub fn is_killed() -> bool {
+    // SAFETY: Only looks at the current task.
+    unsafe { bindings::kfs_fatal_signal_pending() }
 }

@@ -9,7 +9,7 @@ use btrfs_format::types::{Ino, TreeId};
 use kernel::prelude::*;
 
 use super::extent::DataExtent;
-use super::{Backrefs, Place};
+use super::{pause, Backrefs, Place};
 use crate::tree::BlockRef;
 
 /// A leaf, and the places in files that its items give an extent.
@@ -47,6 +47,7 @@ impl Backrefs<'_> {
             leaves: KVVec::new(),
         };
         for reference in &extent.refs {
+            pause()?;
             match *reference {
                 ExtentRef::Data {
                     root,

@@ -27,6 +27,7 @@ mod trees;
 
 use btrfs_format::types::{Ino, Logical, TreeId};
 use kernel::prelude::*;
+use kfs::task::{cond_resched, is_killed};
 
 use crate::tree::{Roots, TreeView};
 
@@ -76,4 +77,13 @@ impl<'a> Backrefs<'a> {
         }
         Ok(())
     }
+}
+
+/// Between two steps of something long. `EINTR` if nobody waits for it any more.
+fn pause() -> Result {
+    cond_resched();
+    if is_killed() {
+        return Err(EINTR);
+    }
+    Ok(())
 }

@@ -6,7 +6,7 @@ use btrfs_format::extent::ExtentRef;
 use btrfs_format::types::{Logical, TreeId};
 use kernel::prelude::*;
 
-use super::Backrefs;
+use super::{pause, Backrefs};
 use crate::tree::BlockRef;
 
 /// Blocks on the way up, each once.
@@ -49,6 +49,7 @@ impl Backrefs<'_> {
         let mut climb = Climb::default();
         climb.visit(block.clone())?;
         while let Some(block) = climb.todo.pop() {
+            pause()?;
             for reference in &self.block_refs(&block)? {
                 match *reference {
                     ExtentRef::TreeBlock { root } => self.by_tree(&block, root, &mut climb)?,

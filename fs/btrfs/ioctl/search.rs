@@ -14,7 +14,10 @@ use kernel::{
     prelude::*,
     uaccess::{UserPtr, UserSlice, UserSliceWriter},
 };
-use kfs::fs::{capable, Capability};
+use kfs::{
+    fs::{capable, Capability},
+    task::{cond_resched, is_killed},
+};
 use zerocopy::IntoBytes;
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -119,6 +122,10 @@ impl<'a> Search<'a> {
             if let Some(end) = self.copy_leaf(&mut cursor)? {
                 return Ok(end);
             }
+            if is_killed() {
+                return Err(EINTR);
+            }
+            cond_resched();
             // Behind the leaf; a leaf that is too new is passed over like all its items.
             match cursor.leaf_end() {
                 Some(next) if next <= self.max => from = next,

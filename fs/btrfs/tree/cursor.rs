@@ -123,7 +123,7 @@ impl Cursor {
 
     /// Moves to the next item; behind the last one there is none.
     ///
-    /// May read. After an error the cursor stays where it is.
+    /// May read. After an error the cursor is on no item, and the next call tries again.
     pub(crate) fn next(&mut self) -> Result {
         if self.before {
             self.before = false;
@@ -147,6 +147,8 @@ impl Cursor {
             let Some(next) = self.upper else {
                 return Ok(());
             };
+            // Whoever walks cached leaves does not sleep.
+            kfs::task::cond_resched();
             let place = self.view.descend(&next)?;
             self.leaf = place.leaf;
             self.upper = place.upper;
