@@ -14,7 +14,6 @@
 use kernel::iov::IovIterDest;
 use kernel::prelude::*;
 use kfs::block::IoBuf;
-use kfs::mem::KBuf;
 
 use super::extent::Place;
 use super::read;
@@ -55,8 +54,7 @@ pub(crate) fn read(
                 let address = address.checked_add(at - extent.start).ok_or(EUCLEAN)?;
                 let len = (stop - at).min(BUFFER);
                 let whole = len.next_multiple_of(sector);
-                let buf = KBuf::new(usize::try_from(whole)?, GFP_KERNEL)?;
-                let buf = IoBuf::from_buf(buf)?;
+                let buf = IoBuf::alloc(usize::try_from(whole)?)?;
                 match read::wait(data, at, address, buf) {
                     Ok(buf) => copy(&buf, len, to)?,
                     Err(_) if at > pos => break,

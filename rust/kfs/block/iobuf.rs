@@ -10,6 +10,9 @@ use crate::{bindings, mem::KBuf, pagecache::FolioRange};
 use core::ops::Range;
 use kernel::{page::PAGE_SIZE, prelude::*};
 
+/// Size of the pieces of [`IoBuf::alloc`]: eight pages, beyond which allocations are costly.
+const PIECE: usize = 8 * PAGE_SIZE;
+
 /// A piece of an [`IoBuf`].
 pub enum Segment {
     /// Kernel memory.
@@ -73,6 +76,22 @@ impl IoBuf {
     pub fn from_buf(buf: KBuf) -> Result<Self> {
         let mut this = Self::new();
         this.push(Segment::Buf(buf)).map_err(|_| ENOMEM)?;
+        Ok(this)
+    }
+
+    /// A buffer of `len` bytes of kernel memory with arbitrary content.
+    ///
+    /// Of pieces that the page allocator has at hand even when memory is fragmented: one
+    /// large piece would often have to be mapped page by page first.
+    pub fn alloc(len: usize) -> Result<Self> {
+        let mut this = Self::new();
+        this.reserve(len.div_ceil(PIECE))?;
+        let mut rest = len;
+        while rest > 0 {
+            let piece = KBuf::new(rest.min(PIECE), GFP_KERNEL)?;
+            rest -= piece.len();
+            this.push(Segment::Buf(piece)).map_err(|_| ENOMEM)?;
+        }
         Ok(this)
     }
 
@@ -365,6 +384,15 @@ mod tests {
         buf.zero(4001..4299)?;
         buf.copy_out(4000, &mut out)?;
         assert_eq!((out[0], out[1], out[298], out[299]), (0, 0, 0, 43));
+        Ok(())
+    }
+
+    /// An allocated buffer is as long as asked for, in pieces.
+    #[test]
+    fn allocated() -> Result {
+        let buf = IoBuf::alloc(3 * PIECE + 4096)?;
+        assert_eq!((buf.len(), buf.entries.len()), (3 * PIECE + 4096, 4));
+        assert!(IoBuf::alloc(0)?.is_empty());
         Ok(())
     }
 
