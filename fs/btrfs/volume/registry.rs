@@ -25,7 +25,10 @@ use kernel::{
     new_mutex,
     prelude::*,
     str::{CStr, CString},
-    sync::{Arc, Mutex},
+    sync::{
+        atomic::{Atomic, Relaxed},
+        Arc, Mutex,
+    },
 };
 use kfs::{
     arc_cell::ArcCell,
@@ -222,13 +225,19 @@ pub(crate) fn find(path: &CStr) -> Result<Found> {
     entry.holding = entry.holding.saturating_add(1);
     let id = entry.id;
     drop(entries);
-    Ok(Found { registry, id })
+    Ok(Found {
+        registry,
+        id,
+        held: Atomic::new(true),
+    })
 }
 
 /// A file system that is about to be mounted.
 pub(crate) struct Found {
     registry: Arc<Registry>,
     id: EntryId,
+    /// Whether it holds the entry: not any more once the devices have been opened.
+    held: Atomic<bool>,
 }
 
 impl Found {
@@ -246,6 +255,7 @@ impl Found {
     ) -> Result<(Lease, T)> {
         let mut entries = self.registry.entries.lock();
         let entry = entries.find(self.id).ok_or(ENODEV)?;
+        self.release(entry);
         entry.members.sort_unstable_by_key(|member| member.devid);
         let opened = open(&entry.identity(), &entry.members)?;
         entry.opened = entry.opened.saturating_add(1);
@@ -257,10 +267,19 @@ impl Found {
     }
 }
 
+impl Found {
+    /// Stops holding the entry.
+    fn release(&self, entry: &mut Entry) {
+        if self.held.xchg(false, Relaxed) {
+            entry.holding = entry.holding.saturating_sub(1);
+        }
+    }
+}
+
 impl Drop for Found {
     fn drop(&mut self) {
         if let Some(entry) = self.registry.entries.lock().find(self.id) {
-            entry.holding = entry.holding.saturating_sub(1);
+            self.release(entry);
         }
     }
 }
