@@ -8,6 +8,7 @@ use crate::rundir::RunDir;
 use crate::sandbox::Sandbox;
 use crate::Result;
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -45,7 +46,7 @@ pub fn command(plan: &Plan<'_>, sandbox: &Sandbox) -> Result<Command> {
         .args(["-append", &kernel_arguments(plan)])
         .args(["-object", "rng-random,id=rng,filename=/dev/urandom"])
         .args(["-device", "virtio-rng-pci,rng=rng"]);
-    consoles(plan, &mut command);
+    consoles(plan, &mut command)?;
     directories(plan, &mut command);
     disks(plan, &mut command)?;
     let log = paths_log(plan.rundir)?;
@@ -81,20 +82,26 @@ fn kernel_arguments(plan: &Plan<'_>) -> String {
 }
 
 /// The serial port takes the log; the command gets hvc0, and hvc1 for its errors.
-fn consoles(plan: &Plan<'_>, command: &mut Command) {
+fn consoles(plan: &Plan<'_>, command: &mut Command) -> Result<()> {
     let log = plan.rundir.join("log");
+    // The one two-way device that all versions of QEMU have wants two names of pipes.
+    for (name, number) in [
+        ("tty.in", plan.stdin.number()),
+        ("tty.out", plan.stdout.number()),
+    ] {
+        symlink(format!("/proc/self/fd/{number}"), plan.rundir.join(name))
+            .map_err(|error| format!("{name}: {error}"))?;
+    }
     command
         .args([
             "-chardev",
             &format!("file,id=log,path={},append=on", log.display()),
         ])
         .args(["-serial", "chardev:log", "-device", "virtio-serial-pci"])
-        .arg("-chardev")
-        .arg(format!(
-            "file,id=out,path=/dev/fd/{},input-path=/dev/fd/{}",
-            plan.stdout.number(),
-            plan.stdin.number()
-        ))
+        .args([
+            "-chardev",
+            &format!("pipe,id=out,path={}", plan.rundir.join("tty").display()),
+        ])
         .args([
             "-chardev",
             &format!("file,id=err,path=/dev/fd/{}", plan.stderr.number()),
@@ -105,6 +112,7 @@ fn consoles(plan: &Plan<'_>, command: &mut Command) {
             "-device",
             "virtconsole,chardev=err",
         ]);
+    Ok(())
 }
 
 /// The host's root, the run's directory and the shares, by 9p. The sandbox guards them all.
