@@ -6,6 +6,7 @@
 //! C header: [`include/linux/printk.h`](srctree/include/linux/printk.h)
 
 use core::{ffi::CStr, fmt};
+use kernel::str::CStrExt as _;
 use kernel::{
     bindings,
     sync::atomic::{Atomic, Relaxed},
@@ -48,7 +49,7 @@ pub fn print(level: Level, args: fmt::Arguments<'_>) {
     // `fmt::Arguments`.
     unsafe {
         bindings::_printk(
-            level.format().as_ptr().cast(),
+            level.format().as_char_ptr().cast(),
             core::ptr::from_ref(&args).cast::<kernel::ffi::c_void>(),
         )
     };

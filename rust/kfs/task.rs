@@ -18,7 +18,7 @@ impl Comm {
         // SAFETY: The current task is valid while it runs. Its name may be changed by another
         // thread meanwhile; then the copy is a mixture of two names.
         let comm = unsafe { core::ptr::addr_of!((*Task::current_raw()).comm).read_volatile() };
-        Self(comm.map(|c| c as u8))
+        Self(comm)
     }
 
     /// Its bytes, without terminator.

@@ -56,11 +56,6 @@ impl ExtentCache {
         }
     }
 
-    /// Forgets everything.
-    pub(crate) fn clear(&mut self) {
-        self.extents = KVec::new();
-    }
-
     /// Returns false when there is no room.
     fn insert(&mut self, extent: Extent) -> bool {
         let at = self.extents.partition_point(|e| e.start < extent.start);

@@ -52,15 +52,3 @@ pub(crate) fn list(
     }
     Ok(None)
 }
-
-/// The highest position of an entry in `dir`, 1 when there is none.
-pub(crate) fn last_index(tree: &TreeView, dir: Ino) -> Result<u64> {
-    let key = Key::new(dir.get(), item::DIR_INDEX, u64::MAX);
-    let cursor = tree.seek_at_or_before(key)?;
-    Ok(match cursor.item() {
-        Some((key, _)) if key.objectid == dir.get() && key.item_type == item::DIR_INDEX => {
-            key.offset
-        }
-        _ => 1,
-    })
-}

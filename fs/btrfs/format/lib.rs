@@ -19,7 +19,8 @@
 //!
 //! The source of all facts of the format is `include/uapi/linux/btrfs_tree.h` of the kernel.
 
-#![no_std]
+// The kernel's build passes this itself.
+#![cfg_attr(not(CONFIG_RUST), no_std)]
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 #![deny(clippy::unwrap_used)]

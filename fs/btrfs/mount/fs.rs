@@ -194,11 +194,6 @@ impl Fs {
             self.volume.geometry().sectorsize,
         ))
     }
-
-    /// Whether option flags say that nothing can ever be written.
-    pub(crate) fn is_rescue(&self) -> bool {
-        is_rescue(&self.options())
-    }
 }
 
 /// Whether a free space cache of version 1 is in use.
