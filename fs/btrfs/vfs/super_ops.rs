@@ -129,9 +129,8 @@ impl FileSystem for Btrfs {
         let mut fsid = statfs::fsid(uuid, data.subvol().id());
         if identity.temp_fsid {
             // The copy is told apart from what it is a copy of.
-            if let [_, low] = &mut fsid {
-                *low ^= fs.volume().encoded_dev();
-            }
+            let [_, low] = &mut fsid;
+            *low ^= fs.volume().encoded_dev();
         }
         Ok(StatFs {
             magic: MAGIC,
