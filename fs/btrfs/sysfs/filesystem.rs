@@ -8,6 +8,7 @@ use super::{
     discard,
     features::{self, FeatureDir},
     flag, line,
+    qgroups::Qgroups,
 };
 use crate::{mount::Fs, vfs::BtrfsSuper};
 use core::fmt::Write;
@@ -19,6 +20,7 @@ pub(super) struct Mounted {
     _features: Directory<FeatureDir>,
     _allocation: Allocation,
     _discard: Directory<Arc<Fs>>,
+    _qgroups: Option<Qgroups>,
     _each_device: KVec<Directory<DeviceDir>>,
     _devinfo: Directory<()>,
     _devices: Directory<()>,
@@ -125,6 +127,7 @@ impl Mounted {
             _features: features::of_fs(&top, &fs)?,
             _allocation: Allocation::new(&top, &fs)?,
             _discard: discard::directory(&top, &fs)?,
+            _qgroups: Qgroups::new(&top, &fs)?,
             _each_device: each,
             _devinfo: devinfo,
             _devices: devices,

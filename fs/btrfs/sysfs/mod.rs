@@ -9,6 +9,7 @@
 //! | `UUID/devinfo/ID/` | [`device`] |
 //! | `UUID/allocation/` | [`allocation`] |
 //! | `UUID/discard/` | [`discard`] |
+//! | `UUID/qgroups/` | [`qgroups`] |
 //!
 //! The directories of a file system exist while it is mounted. Their data keeps it open, so they
 //! are removed before the file system is closed ([`remove`]).
@@ -23,6 +24,7 @@ mod device;
 mod discard;
 mod features;
 mod filesystem;
+mod qgroups;
 
 use crate::{mount::Fs, vfs::BtrfsSuper, volume::registry::EntryId};
 use core::fmt::Write;
