@@ -140,11 +140,6 @@ size_t kfs_folio_read_granule(struct folio *folio)
 	return folio->private ? i_blocksize(folio->mapping->host) : 0;
 }
 
-size_t kfs_folio_size(struct folio *folio)
-{
-	return folio_size(folio);
-}
-
 void kfs_init_completion(struct completion *done)
 {
 	init_completion(done);

@@ -31,7 +31,6 @@ struct inode *kfs_folio_inode(struct folio *folio);
 struct page *kfs_folio_page(struct folio *folio, size_t index);
 size_t kfs_folio_pos_offset(struct folio *folio, loff_t pos);
 size_t kfs_folio_read_granule(struct folio *folio);
-size_t kfs_folio_size(struct folio *folio);
 void kfs_init_completion(struct completion *done);
 struct workqueue_struct *kfs_io_workqueue(const char *name, bool highpri);
 void *kfs_kmap_local(struct page *page);

@@ -6,8 +6,11 @@ use crate::bindings;
 use core::ptr::null_mut;
 use kernel::{
     prelude::*,
-    sync::atomic::{ordering, Atomic},
-    workqueue::{self, Queue},
+    sync::{
+        atomic::{ordering, Atomic},
+        rcu,
+    },
+    workqueue::{self, Queue, RawWorkItem},
 };
 
 /// The work queue of the module's completions, or null.
@@ -49,20 +52,27 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         let _ = COMPLETIONS.cmpxchg(self.wq, null_mut(), ordering::Full);
-        // SAFETY: Created in `new` and owned; this waits for what is queued.
+        // Whoever saw the queue before has put its work in, see `complete`.
+        rcu::synchronize_rcu();
+        // SAFETY: Created in `new` and owned, and nobody can find it any more; this waits for
+        // what is queued.
         unsafe { bindings::kfs_destroy_workqueue(self.wq) };
     }
 }
 
-/// The queue for completions: the module's, or the system's as long as there is none.
-///
-/// Requests are in flight only while file systems are mounted, and the module cannot go
-/// before them: so the queue does not go either while somebody uses the reference.
-pub(super) fn completions() -> &'static Queue {
+/// Puts a completion into the module's queue, or the system's as long as there is none. In any
+/// context.
+pub(super) fn complete<W>(work: W) -> W::EnqueueOutput
+where
+    W: RawWorkItem<0> + Send + 'static,
+{
+    // While it is held, the queue that is found is not destroyed.
+    let _guard = rcu::read_lock();
     let wq = COMPLETIONS.load(ordering::Acquire);
     if wq.is_null() {
-        return workqueue::system_unbound();
+        return workqueue::system_unbound().enqueue(work);
     }
-    // SAFETY: A live queue, see above.
-    unsafe { Queue::from_raw(wq.cast()) }
+    // SAFETY: `drop` takes the queue out of the static first, and then waits for all RCU
+    // readers before it destroys it.
+    unsafe { Queue::from_raw(wq.cast()) }.enqueue(work)
 }

@@ -439,7 +439,7 @@ impl<F: FnOnce(IoDone) + Send + 'static> Request<F> {
         let request = unsafe { kernel::container_of!(core, Request<F>, core) };
         // SAFETY: From `KBox::into_raw` in `submit`, and pinned there; nobody else uses it now.
         let request = unsafe { Pin::new_unchecked(KBox::from_raw(request)) };
-        engine::completions().enqueue(request);
+        engine::complete(request);
     }
 }
 
