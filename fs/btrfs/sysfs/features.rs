@@ -83,10 +83,6 @@ static FEATURES: &[Feature] = &[
     feature!(c"raid1c34", incompat, Incompat::RAID1C34),
     feature!(c"block_group_tree", compat_ro, CompatRo::BLOCK_GROUP_TREE),
     feature!(c"simple_quota", incompat, Incompat::SIMPLE_QUOTA),
-    #[cfg(CONFIG_BLK_DEV_ZONED)]
-    feature!(c"zoned", incompat, Incompat::ZONED),
-    #[cfg(CONFIG_FS_VERITY)]
-    feature!(c"verity", compat_ro, CompatRo::VERITY),
 ];
 
 /// Those that can be turned on while a file system is mounted, for the directory of one.

@@ -16,7 +16,9 @@ use kernel::{page::PAGE_SIZE, prelude::*};
 use kfs::block::{BlockDevice, KBuf};
 
 /// The features that file systems may have here; with others they are refused.
-pub(crate) const SUPPORTED: Incompat = Incompat::STABLE;
+///
+/// Zoned file systems keep their superblocks in log zones, which are not read yet.
+pub(crate) const SUPPORTED: Incompat = Incompat::STABLE.difference(Incompat::ZONED);
 
 /// The features that can be turned on while a file system is mounted.
 pub(crate) const SAFE_SET: Incompat = Incompat::EXTENDED_IREF;
