@@ -43,8 +43,9 @@ pub(crate) struct Reported {
 
 impl Reported {
     fn continues(&self, before: &Reported) -> bool {
-        before.offset + before.length == self.offset
-            && before.address + before.length == self.address
+        // An address can be anything: the tree checker does not know what chunks there are.
+        before.offset.checked_add(before.length) == Some(self.offset)
+            && before.address.checked_add(before.length) == Some(self.address)
             && before.flags == self.flags
     }
 }
@@ -75,7 +76,9 @@ pub(crate) fn report(
             }
         }
         match &mut pending {
-            Some(before) if next.continues(before) => before.length += next.length,
+            Some(before) if next.continues(before) => {
+                before.length = before.length.saturating_add(next.length)
+            }
             before => {
                 if let Some(done) = before.replace(next) {
                     if !emit(done)? {
@@ -86,7 +89,7 @@ pub(crate) fn report(
         }
     }
     if let Some(mut done) = pending {
-        if done.offset + done.length >= last_end {
+        if done.offset.saturating_add(done.length) >= last_end {
             done.flags |= flag::LAST;
         }
         emit(done)?;

@@ -35,11 +35,14 @@ pub(crate) fn get(sb: &BtrfsSuper, subvol: &Arc<Subvol>, ino: Ino) -> Result<ARe
     fill(sb, new, subvol.clone(), ino, facts)
 }
 
-/// The root directory of subvolume `id`.
+/// The root directory of subvolume `id`. `EUCLEAN` if it is no directory.
 pub(crate) fn get_root(sb: &BtrfsSuper, id: TreeId) -> Result<ARef<BtrfsInode>> {
     let subvol = sb.data().subvols().get(id)?;
-    let ino = subvol.root_dir();
-    get(sb, &subvol, ino)
+    let inode = get(sb, &subvol, subvol.root_dir())?;
+    if !inode.is_dir() {
+        return Err(EUCLEAN);
+    }
+    Ok(inode)
 }
 
 /// The stub for subvolume `child` in directory `dir`.

@@ -86,7 +86,7 @@ pub(crate) fn counts(
         .saturating_sub(used / copies / sector)
         .saturating_sub(reserve / sector);
     let new_chunks = unallocated(devices, profile);
-    let available = (free_data / copies + new_chunks / copies) / sector;
+    let available = (free_data / copies).saturating_add(new_chunks / copies) / sector;
     Counts {
         blocks,
         free,

@@ -16,6 +16,9 @@ use crate::xattr::read as attributes;
 /// Size of the blocks in which `stat` counts space, bytes.
 const STAT_BLOCK: u64 = 512;
 
+/// Longest target of a symbolic link, with the zero byte that C code wants behind it.
+const PATH_MAX: usize = 4096;
+
 #[vtable]
 impl InodeOperations for Node {
     type Fs = Btrfs;
@@ -85,6 +88,9 @@ impl LinkOperations for Node {
     fn read_link(inode: &BtrfsInode) -> Result<KVec<u8>> {
         let data = inode.data();
         let size = usize::try_from(inode.size())?;
+        if size >= PATH_MAX {
+            return Err(EUCLEAN);
+        }
         let mut target = KVec::from_elem(0, size, GFP_KERNEL)?;
         data.read_symlink(&mut target)?;
         Ok(target)
