@@ -97,7 +97,8 @@ impl TreeCache {
 
     /// The block that `expect` describes, from the cache or read now.
     ///
-    /// Sleeps. Fails with `EIO` or `EUCLEAN` when there is no good copy, or `ENOMEM`.
+    /// Sleeps. Fails with `EIO` when there is no good copy, `EUCLEAN` when it does not fit what is
+    /// expected, or `ENOMEM`.
     pub(crate) fn get(&self, expect: &Expect) -> Result<BlockRef> {
         let block = loop {
             match self.index.look(expect)? {
@@ -162,11 +163,12 @@ impl TreeCache {
         let source = self.source();
         let check =
             |bytes: &[u8], mirror: u32| self.verifier().check(source, bytes, mirror, expect);
-        let buf = match source.read(expect.logical, &check) {
-            // Means something else to those who wait.
-            Err(error) if error == EAGAIN => return Err(EIO),
-            result => result?,
-        };
+        let read = source.read(expect.logical, &check);
+        // The log says what is wrong; callers hear that there is no good copy.
+        let buf = read.map_err(|error| match error {
+            ENOMEM => ENOMEM,
+            _ => EIO,
+        })?;
         self.index.make(buf)
     }
 
