@@ -250,7 +250,8 @@ impl Roots {
     /// Fails with `ENOENT` when there is none, or it was deleted.
     pub(crate) fn get(&self, id: TreeId) -> Result<Arc<Root>> {
         let root = self.get_even_dead(id)?;
-        if root.is_dead() {
+        // Only subvolumes are deleted: mkfs gives the quota tree no reference.
+        if id.is_fstree() && root.is_dead() {
             return Err(ENOENT);
         }
         Ok(root)
