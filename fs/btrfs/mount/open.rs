@@ -22,7 +22,6 @@ use super::show;
 use super::source::Source;
 use crate::space::{self, statfs, Summary};
 use crate::tree::{self, ChunkVisitor, Root, RootOptions, Roots, TreeCache, Verifier};
-use crate::volume::csum::crc32c_raw;
 use crate::volume::log::{ErrorName, State};
 use crate::volume::registry::Found;
 use crate::volume::{Log, OpenOptions, Volume};
@@ -104,7 +103,7 @@ fn open_trees(volume: &Arc<Volume>, options: &Options) -> Result<Arc<Roots>> {
         generation: superblock.generation(),
         fsid: superblock.metadata_uuid(),
         writable: false,
-        crc32c: crc32c_raw,
+        crc32c: kfs::csum::crc32c_raw,
         checksum: super::source::checksum,
         ignore_checksums: options.has(Flags::IGNOREMETACSUMS),
     };

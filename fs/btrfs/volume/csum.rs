@@ -7,15 +7,6 @@ use core::ops::Range;
 use kernel::prelude::*;
 use kfs::{block::IoBuf, csum};
 
-/// Continues a CRC-32C with `data`, without any inversion, as fast as this machine can.
-pub(crate) fn crc32c_raw(seed: u32, data: &[u8]) -> u32 {
-    if csum::CRC32C_IS_FAST {
-        csum::crc32c_raw(seed, data)
-    } else {
-        btrfs_format::crc32c::crc32c(seed, data)
-    }
-}
-
 /// A checksum: as many bytes as its type has, in the order they have on disk.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Checksum {
@@ -38,7 +29,7 @@ impl Checksum {
     /// The checksum of `data`.
     pub(crate) fn of(kind: CsumType, data: &[u8]) -> Self {
         match kind {
-            CsumType::Crc32c => Self::new(&(!crc32c_raw(!0, data)).to_le_bytes()),
+            CsumType::Crc32c => Self::new(&csum::crc32c(data).to_le_bytes()),
             CsumType::Xxhash => Self::new(&csum::xxh64(data).to_le_bytes()),
             CsumType::Sha256 => Self::new(&csum::sha256(data)),
             CsumType::Blake2 => Self::new(&csum::blake2b_256(data)),
@@ -49,12 +40,12 @@ impl Checksum {
     pub(crate) fn of_buf(kind: CsumType, buf: &IoBuf, range: Range<usize>) -> Result<Self> {
         Ok(match kind {
             CsumType::Crc32c => {
-                let mut crc = !0;
+                let mut state = csum::Crc32c::new();
                 buf.for_each_slice(range, |piece| {
-                    crc = crc32c_raw(crc, piece);
+                    state.update(piece);
                     Ok(())
                 })?;
-                Self::new(&(!crc).to_le_bytes())
+                Self::new(&state.finish().to_le_bytes())
             }
             CsumType::Xxhash => {
                 let mut state = csum::Xxh64::new();

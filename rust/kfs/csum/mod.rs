@@ -13,10 +13,6 @@
 use crate::bindings;
 use kernel::types::Opaque;
 
-/// Whether [`crc32c_raw`] uses what the processor has for it. Otherwise the kernel's library goes
-/// byte by byte.
-pub const CRC32C_IS_FAST: bool = cfg!(CONFIG_CRC32_ARCH);
-
 /// Continues a CRC-32C (Castagnoli) with `data`, without any inversion: what names are
 /// hashed with.
 pub fn crc32c_raw(seed: u32, data: &[u8]) -> u32 {
