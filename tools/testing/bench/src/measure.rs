@@ -20,7 +20,7 @@ const BLOCK: usize = 4096;
 /// Reads of each run of random reads.
 const RANDOM_READS: u64 = 16_384;
 /// How often each workload runs; the best counts, for what disturbs makes it slower only.
-const TIMES: usize = 3;
+const TIMES: usize = 2;
 
 fn check(result: libc::c_int) -> Result<()> {
     match result {
