@@ -80,7 +80,7 @@ impl<'a> Backrefs<'a> {
 }
 
 /// Between two steps of something long. `EINTR` if nobody waits for it any more.
-fn pause() -> Result {
+pub(crate) fn pause() -> Result {
     cond_resched();
     if is_killed() {
         return Err(EINTR);

@@ -159,11 +159,11 @@ pub(crate) fn get_dev_stats(fs: &Fs, arg: usize) -> Result<isize> {
     }
     let device = find(fs, stats.devid, None).inspect_err(|_| {
         fs.log()
-            .warn(format_args!("get dev_stats failed, device not found"));
+            .warn_limited(format_args!("get dev_stats failed, device not found"));
     })?;
     if !device.stats().is_loaded() {
         fs.log()
-            .warn(format_args!("get dev_stats failed, not yet valid"));
+            .warn_limited(format_args!("get dev_stats failed, not yet valid"));
         return Err(ENODEV);
     }
     let now = if reset {

@@ -22,6 +22,7 @@ use kfs::{
     block::IoBuf,
     fs::{capable, Capability, File},
     mem::KBuf,
+    task::{cond_resched, is_killed},
 };
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -30,6 +31,9 @@ pub(crate) const ENCODED_READ: u32 = _IOR::<[u8; 128]>(0x94, 64);
 
 /// Largest piece of plain data that one call returns.
 const MAX_PIECE: u64 = 128 << 10;
+
+/// Most bytes that one call returns, as for any read (`MAX_RW_COUNT`).
+const MAX_ROOM: u64 = (1 << 31) - 4096;
 
 /// Most vectors that a call may name (`UIO_MAXIOV`).
 const MAX_VECTORS: usize = 1024;
@@ -70,6 +74,8 @@ struct Vector {
 /// Memory of user space, to be filled from its start.
 struct Target {
     vectors: KVec<Vector>,
+    /// The first one that has room left.
+    current: usize,
     room: u64,
 }
 
@@ -88,22 +94,27 @@ impl Target {
             room = room.saturating_add(len.unsigned_abs());
             vectors.push(vector, GFP_KERNEL)?;
         }
-        Ok(Self { vectors, room })
+        Ok(Self {
+            vectors,
+            current: 0,
+            room: room.min(MAX_ROOM),
+        })
     }
 
     /// Writes `bytes` behind those that were written before.
     fn write(&mut self, mut bytes: &[u8]) -> Result {
-        for vector in self.vectors.iter_mut() {
+        while !bytes.is_empty() {
+            let vector = self.vectors.get_mut(self.current).ok_or(EFAULT)?;
             let (now, later) = bytes.split_at(bytes.len().min(vector.len));
             user::write_bytes(vector.base, now)?;
             vector.base = vector.base.checked_add(now.len()).ok_or(EFAULT)?;
             vector.len -= now.len();
+            if vector.len == 0 {
+                self.current += 1;
+            }
             bytes = later;
         }
-        match bytes.is_empty() {
-            true => Ok(()),
-            false => Err(EFAULT),
-        }
+        Ok(())
     }
 }
 
@@ -176,6 +187,10 @@ impl Read<'_> {
         let len = self.limit(u64::MAX);
         let mut left = len;
         while left > 0 {
+            if is_killed() {
+                return Err(EINTR);
+            }
+            cond_resched();
             let now = usize::try_from(left)
                 .unwrap_or(usize::MAX)
                 .min(zeroes.len());

@@ -7,6 +7,7 @@ use super::{
     user::{self, Arg},
 };
 use crate::{
+    backref::pause,
     inode,
     mount::Fs,
     tree::TreeView,
@@ -245,6 +246,7 @@ fn add_path(tree: &TreeView, paths: &mut Container, dir: Ino, name: &[u8]) -> Re
     let mut ino = dir;
     // The root directory is its own parent. Each step makes the path longer, so this ends.
     loop {
+        pause()?;
         let parent = with_first_parent(tree, ino, |parent, name| -> Result<Ino> {
             if parent != ino {
                 path.push(b'/', GFP_KERNEL)?;

@@ -7,7 +7,7 @@ use btrfs_format::types::TreeId;
 use core::fmt;
 use kernel::prelude::*;
 use kernel::str::CString;
-use kfs::fs::{FsContext, Param as Given, Purpose, SbFlags};
+use kfs::fs::{capable, Capability, FsContext, Param as Given, Purpose, SbFlags};
 use kfs::log::Level;
 
 use super::open::ToLog;
@@ -72,6 +72,10 @@ impl MountContext {
                 }
             }
             Meaning::Device(path) => {
+                // The options of a mount are parsed before anybody asks who mounts.
+                if !capable(Capability::SysAdmin) {
+                    return Err(EPERM);
+                }
                 registry::scan(path)?;
             }
             Meaning::Subvol(path) => self.subvol = Some(path.to_cstring()?),

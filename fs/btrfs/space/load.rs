@@ -23,11 +23,11 @@ const COPIES: usize = 3;
 /// `EUCLEAN` if a chunk has no block group, or one of another type.
 pub(crate) fn summary(volume: &Volume, roots: &Roots, guess: bool) -> Result<Summary> {
     let table = volume.chunks().table().ok_or(EINVAL)?;
-    let mut chunks = KVec::new();
+    let mut chunks = KVVec::new();
     for chunk in table.iter() {
         chunks.push((chunk.start(), chunk.len()), GFP_KERNEL)?;
     }
-    let mut groups = KVec::with_capacity(chunks.len(), GFP_KERNEL)?;
+    let mut groups = KVVec::with_capacity(chunks.len(), GFP_KERNEL)?;
     let result = read(volume, roots, &chunks, &mut groups);
     if let Err(e) = result {
         if !guess {
@@ -53,7 +53,7 @@ fn read(
     volume: &Volume,
     roots: &Roots,
     chunks: &[(Logical, u64)],
-    groups: &mut KVec<BlockGroup>,
+    groups: &mut KVVec<BlockGroup>,
 ) -> Result {
     let tree = roots.block_group().ok_or(ENOENT)?;
     tree::read_block_groups(tree.tree(), chunks, |start, len, found| {

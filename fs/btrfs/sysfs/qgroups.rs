@@ -18,7 +18,7 @@ use kfs::sysfs::{Attribute, Directory, Parent};
 
 /// All directories of `qgroups/`. Those inside of others come first.
 pub(super) struct Qgroups {
-    _groups: KVec<Directory<Group>>,
+    _groups: KVVec<Directory<Group>>,
     _top: Directory<Status>,
 }
 
@@ -73,12 +73,12 @@ static GROUP_FILES: &[Attribute<Group>] = &[
 ];
 
 /// What the quota tree says. `None` if there is none.
-fn read(fs: &Fs) -> Result<Option<(Status, KVec<Group>)>> {
+fn read(fs: &Fs) -> Result<Option<(Status, KVVec<Group>)>> {
     let Some(root) = fs.roots().standard().quota.as_ref() else {
         return Ok(None);
     };
     let mut status = QgroupStatusFlags::empty();
-    let mut groups: KVec<Group> = KVec::new();
+    let mut groups: KVVec<Group> = KVVec::new();
     let mut cursor = root.tree().seek(Key::MIN)?;
     while let Some((key, data)) = cursor.item() {
         match key.item_type {
@@ -125,7 +125,7 @@ impl Qgroups {
             return Ok(None);
         };
         let top = Directory::new(parent, c"qgroups", status, STATUS_FILES)?;
-        let mut groups = KVec::with_capacity(found.len(), GFP_KERNEL)?;
+        let mut groups = KVVec::with_capacity(found.len(), GFP_KERNEL)?;
         for group in &found {
             let id = QgroupId(group.id);
             let name = CString::try_from_fmt(format_args!("{}_{}", id.level(), id.subvolid()))?;

@@ -16,7 +16,7 @@ pub(crate) struct Csums {
     /// One checksum after the other; zeroes where there is none.
     pub(crate) data: KVVec<u8>,
     /// The addresses that have no checksums, in order.
-    pub(crate) holes: KVec<Range<u64>>,
+    pub(crate) holes: KVVec<Range<u64>>,
 }
 
 impl TreeView {
@@ -38,7 +38,7 @@ impl TreeView {
             count.checked_mul(size).ok_or(EINVAL)
         };
         let mut data = KVVec::with_capacity(bytes_of(len)?, GFP_KERNEL)?;
-        let mut holes = KVec::new();
+        let mut holes = KVVec::new();
         let mut at = logical;
         let start = Key::new(objectid::EXTENT_CSUM, item::EXTENT_CSUM, logical.get());
         let mut cursor = self.seek_at_or_before(start)?;

@@ -27,6 +27,9 @@ const MAGIC: u32 = 0x9123_683e;
 /// Readahead reaches at least this far, bytes.
 const LEAST_READAHEAD: usize = 4 << 20;
 
+/// And no further than this, however many devices there are, bytes.
+const MOST_READAHEAD: usize = 64 << 20;
+
 #[vtable]
 impl FileSystem for Btrfs {
     type Context = MountContext;
@@ -63,7 +66,7 @@ impl FileSystem for Btrfs {
         let found = cx.found.take().ok_or(EINVAL)?;
         let fs = mount::open(&found, cx.options)?;
         let superblock = fs.volume().superblock();
-        let devices = usize::try_from(superblock.num_devices.get())?;
+        let devices = fs.volume().devices()?.len();
         let bits = u8::try_from(superblock.sectorsize.get().trailing_zeros())?;
         sb.set_magic(MAGIC);
         sb.set_blocksize_bits(bits)?;
@@ -76,7 +79,7 @@ impl FileSystem for Btrfs {
         sb.set_xattr_handlers(xattr_handlers());
         sb.set_export_ops(export_ops());
         let window = sb.readahead().saturating_mul(devices);
-        sb.set_readahead(window.max(LEAST_READAHEAD));
+        sb.set_readahead(window.clamp(LEAST_READAHEAD, MOST_READAHEAD));
         fs.clear_one_shot_options();
         Ok(fs)
     }

@@ -113,9 +113,10 @@ impl FolioRange {
         let end = self.off + end.ok_or(EINVAL)?;
         let mut pos = self.off + off;
         while pos < end {
-            // Pages of high memory are mapped one by one; all others are always mapped, in order.
+            // Pages of high memory are mapped one by one, and with the debug option all of them;
+            // else they are always mapped, in order.
             let in_page = pos % PAGE_SIZE;
-            let n = if cfg!(CONFIG_HIGHMEM) {
+            let n = if cfg!(any(CONFIG_HIGHMEM, CONFIG_DEBUG_KMAP_LOCAL_FORCE_MAP)) {
                 (end - pos).min(PAGE_SIZE - in_page)
             } else {
                 end - pos

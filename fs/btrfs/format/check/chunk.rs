@@ -136,6 +136,9 @@ pub(super) fn check_remap_flags(flags: BlockGroupFlags, incompat: Incompat) -> R
     Ok(())
 }
 
+/// Most devices that RAID 5 and RAID 6 can span: the powers of the generator of GF(2^8).
+const MAX_PARITY_STRIPES: u16 = 255;
+
 fn check_stripes(chunk: &ChunkItem<'_>, profile: RaidProfile) -> Result<(), Rule> {
     let stripes = chunk.num_stripes();
     // A chunk that has been remapped completely gives its stripes up.
@@ -143,7 +146,10 @@ fn check_stripes(chunk: &ChunkItem<'_>, profile: RaidProfile) -> Result<(), Rule
     if remapped && stripes == 0 {
         return Ok(());
     }
-    if !profile.allows_stripes(stripes, chunk.sub_stripes()) {
+    // The fields that parity is computed in have no more elements.
+    let parity = matches!(profile, RaidProfile::Raid5 | RaidProfile::Raid6);
+    let too_many = parity && stripes > MAX_PARITY_STRIPES;
+    if too_many || !profile.allows_stripes(stripes, chunk.sub_stripes()) {
         return Err(Rule::ChunkStripes {
             stripes,
             sub_stripes: chunk.sub_stripes(),

@@ -197,8 +197,14 @@ impl<C: DataClient> Pending<C> {
                     .is_ok();
             }
         }
-        let Self { volume, client, .. } = self;
-        drop(volume);
+        let Self {
+            volume,
+            client,
+            csums,
+            parts,
+        } = self;
+        // Parts hold devices open, which the last unmount must be able to close.
+        drop((parts, csums, volume));
         if complete {
             client.done(buf, &bad)
         } else {
