@@ -3,6 +3,7 @@
 # make                  btrfs.ko against KDIR (default: the running kernel)
 # make modules_install  install it (DESTDIR-like: INSTALL_MOD_PATH)
 # make clippy           the same compilation with clippy's lints
+# make doc              rustdoc pages of all crates
 # make fmt-check        rustfmt with the kernel's settings; `make fmt` applies them
 #
 # KDIR     build directory of the kernel the module is for
@@ -33,10 +34,15 @@ fmt:
 fmt-check:
 	rustfmt --edition 2021 --check $(RUST_SOURCES)
 
+doc:
+	@mkdir -p $(MO)
+	+$(KMAKE) BTRFS_DOC=1 modules
+	@echo "documentation: $(MO)/doc/btrfs/index.html"
+
 clean:
 	+$(KMAKE) clean
 
 .DEFAULT_GOAL := modules
-.PHONY: modules modules_install clippy fmt fmt-check clean
+.PHONY: modules modules_install clippy doc fmt fmt-check clean
 
 -include tools/targets.mk

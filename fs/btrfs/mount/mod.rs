@@ -2,8 +2,8 @@
 
 //! Mounting: from options and devices to a file system that can be used.
 //!
-//! [`options`] says what the options mean and [`spec`] how they are written, [`show`]
-//! how they are shown; [`context`] is a mount under way, [`open`] opens the file
+//! [`mod@options`] says what the options mean and [`mod@spec`] how they are written, [`mod@show`]
+//! how they are shown; [`mod@context`] is a mount under way, [`mod@open`] opens the file
 //! system, which is then an [`Fs`].
 
 #![forbid(unsafe_code)]
