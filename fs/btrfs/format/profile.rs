@@ -229,6 +229,20 @@ impl RaidProfile {
         Self::Raid6,
     ];
 
+    /// All profiles, in the order of the numbers that the C module has for them, which user
+    /// space sees wherever profiles are listed.
+    pub const BY_INDEX: [Self; 9] = [
+        Self::Single,
+        Self::Raid0,
+        Self::Raid1,
+        Self::Dup,
+        Self::Raid10,
+        Self::Raid5,
+        Self::Raid6,
+        Self::Raid1c3,
+        Self::Raid1c4,
+    ];
+
     /// The profile's numbers.
     #[inline]
     pub const fn attributes(self) -> &'static RaidAttributes {

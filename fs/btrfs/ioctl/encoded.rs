@@ -5,7 +5,7 @@
 //! A compressed extent is handed out compressed and whole, together with which part of it the
 //! file shows; everything else as it would be read, a bounded piece at a time.
 
-use super::user;
+use super::{require_admin, user};
 use crate::{
     data::{
         extent::{Extent, Packed, Place},
@@ -20,7 +20,7 @@ use btrfs_format::{
 use kernel::{ioctl::_IOR, prelude::*};
 use kfs::{
     block::IoBuf,
-    fs::{capable, Capability, File},
+    fs::File,
     mem::KBuf,
     task::{cond_resched, is_killed},
 };
@@ -131,9 +131,7 @@ struct Read<'a> {
 ///
 /// `ENOBUFS` where a compressed extent does not fit the vectors.
 pub(crate) fn encoded_read(file: &File<Btrfs>, arg: usize) -> Result<isize> {
-    if !capable(Capability::SysAdmin) {
-        return Err(EPERM);
-    }
+    require_admin()?;
     let wanted: Wanted = user::read(arg)?;
     let inode = file.inode();
     if wanted.flags != 0 || !inode.is_reg() {

@@ -22,12 +22,20 @@ mod subvol;
 pub(crate) mod user;
 
 use kernel::{ioctl::_IOR, prelude::*};
-use kfs::fs::File;
+use kfs::fs::{capable, Capability, File};
 
 use crate::vfs::Btrfs;
 
 /// `FS_IOC_GETVERSION`: the generation of the inode.
 const GETVERSION: u32 = _IOR::<usize>(0x76, 1);
+
+/// `EPERM` for whoever does not administer the machine (`CAP_SYS_ADMIN`).
+fn require_admin() -> Result {
+    match capable(Capability::SysAdmin) {
+        true => Ok(()),
+        false => Err(EPERM),
+    }
+}
 
 /// Runs the command `cmd` on `file`. `ENOTTY`: there is no such command.
 pub(crate) fn run(file: &File<Btrfs>, cmd: u32, arg: usize) -> Result<isize> {

@@ -4,6 +4,7 @@
 
 use super::{
     container::Container,
+    require_admin,
     user::{self, Arg},
 };
 use crate::{
@@ -130,9 +131,7 @@ pub(crate) fn ino_lookup(fs: &Fs, inode: &BtrfsInode, arg: usize) -> Result<isiz
     if ino == Ino::ROOT_DIR {
         *given.name.first_mut().ok_or(EINVAL)? = 0;
     } else {
-        if !capable(Capability::SysAdmin) {
-            return Err(EPERM);
-        }
+        require_admin()?;
         let root = fs.roots().get(id)?;
         let mut path = Tail::new(&mut given.name);
         // Each step makes the path longer, so this ends.

@@ -2,11 +2,10 @@
 
 //! From data to the files that show it: `LOGICAL_INO`, `LOGICAL_INO_V2`.
 
-use super::{container::Container, user};
+use super::{container::Container, require_admin, user};
 use crate::{backref::Backrefs, mount::Fs};
 use btrfs_format::types::Logical;
 use kernel::{ioctl::_IOWR, prelude::*};
-use kfs::fs::{capable, Capability};
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// `BTRFS_IOC_LOGICAL_INO`.
@@ -36,18 +35,14 @@ const MAX_RESULT_V2: usize = 16 << 20;
 
 /// `LOGICAL_INO`.
 pub(crate) fn logical_ino(fs: &Fs, arg: usize) -> Result<isize> {
-    if !capable(Capability::SysAdmin) {
-        return Err(EPERM);
-    }
+    require_admin()?;
     let args: LogicalInoArgs = user::read(arg)?;
     resolve(fs, &args, false, MAX_RESULT)
 }
 
 /// `LOGICAL_INO_V2`: with flags, and larger results.
 pub(crate) fn logical_ino_v2(fs: &Fs, arg: usize) -> Result<isize> {
-    if !capable(Capability::SysAdmin) {
-        return Err(EPERM);
-    }
+    require_admin()?;
     let args: LogicalInoArgs = user::read(arg)?;
     if args.reserved != [0; 3] || args.flags & !IGNORE_OFFSET != 0 {
         return Err(EINVAL);

@@ -27,10 +27,6 @@ enum Who {
     Anybody,
 }
 
-/// The file type in the mode, and that of directories (`inode(7)`).
-const S_IFMT: u16 = 0o170_000;
-const S_IFDIR: u16 = 0o040_000;
-
 /// `struct btrfs_ioctl_vol_args` and its second version.
 type VolArgs = [u8; 4096];
 
@@ -88,7 +84,7 @@ pub(crate) fn refuse(file: &File<Btrfs>, cmd: u32) -> Error {
     match who {
         Who::Admin | Who::Writer if !capable(Capability::SysAdmin) => EPERM,
         Who::Owner if !file.idmap().owner_or_capable(inode) => EPERM,
-        Who::InDirectory if inode.mode() & S_IFMT != S_IFDIR => ENOTDIR,
+        Who::InDirectory if !inode.is_dir() => ENOTDIR,
         Who::Writer => EBADF,
         _ => *answer,
     }

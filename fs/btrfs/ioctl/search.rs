@@ -2,7 +2,7 @@
 
 //! Looking into trees: `TREE_SEARCH`, `TREE_SEARCH_V2`.
 
-use super::user;
+use super::{require_admin, user};
 use crate::{
     mount::Fs,
     tree::{Cursor, TreeView},
@@ -14,10 +14,7 @@ use kernel::{
     prelude::*,
     uaccess::{UserPtr, UserSlice, UserSliceWriter},
 };
-use kfs::{
-    fs::{capable, Capability},
-    task::{cond_resched, is_killed},
-};
+use kfs::task::{cond_resched, is_killed};
 use zerocopy::IntoBytes;
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -222,9 +219,7 @@ fn search(
 
 /// `TREE_SEARCH`: items of a tree, in the same 4096 bytes as the key.
 pub(crate) fn tree_search(fs: &Fs, inode: &BtrfsInode, arg: usize) -> Result<isize> {
-    if !capable(Capability::SysAdmin) {
-        return Err(EPERM);
-    }
+    require_admin()?;
     let mut key: SearchKey = user::read(arg)?;
     let addr = arg.checked_add(KEY_SIZE).ok_or(EFAULT)?;
     // An item that does not fit is one without data here.
@@ -241,9 +236,7 @@ pub(crate) fn tree_search(fs: &Fs, inode: &BtrfsInode, arg: usize) -> Result<isi
 
 /// `TREE_SEARCH_V2`: items of a tree, in as much room as the caller has.
 pub(crate) fn tree_search_v2(fs: &Fs, inode: &BtrfsInode, arg: usize) -> Result<isize> {
-    if !capable(Capability::SysAdmin) {
-        return Err(EPERM);
-    }
+    require_admin()?;
     let mut args: SearchArgsV2 = user::read(arg)?;
     let room = usize::try_from(args.buf_size).unwrap_or(MAX_RESULT);
     let addr = arg.checked_add(size_of::<SearchArgsV2>()).ok_or(EFAULT)?;

@@ -6,7 +6,7 @@
 //! None of them runs on a file system that is read only; what an earlier mount left behind is in
 //! the trees and is told from there.
 
-use super::user;
+use super::{require_admin, user};
 use crate::mount::Fs;
 use btrfs_format::{
     balance::{BalanceArgs, BalanceItem},
@@ -19,7 +19,6 @@ use kernel::{
     ioctl::{_IO, _IOR, _IOW, _IOWR},
     prelude::*,
 };
-use kfs::fs::{capable, Capability};
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// `BTRFS_IOC_SYNC`.
@@ -42,13 +41,6 @@ pub(crate) const QUOTA_RESCAN_STATUS: u32 = _IOR::<RescanStatus>(0x94, 45);
 pub(crate) const QUOTA_RESCAN_WAIT: u32 = _IO(0x94, 46);
 /// `BTRFS_IOC_DEV_REPLACE`.
 pub(crate) const DEV_REPLACE: u32 = _IOWR::<[u8; 2600]>(0x94, 53);
-
-fn require_admin() -> Result {
-    match capable(Capability::SysAdmin) {
-        true => Ok(()),
-        false => Err(EPERM),
-    }
-}
 
 /// `SYNC`: what was changed is on the disks. Nothing was.
 pub(crate) fn sync() -> Result<isize> {

@@ -38,26 +38,13 @@ const TYPES: [BlockGroupFlags; 4] = [
     BlockGroupFlags::DATA.union(BlockGroupFlags::METADATA),
 ];
 
-/// The order in which profiles are told, which is that of their bits.
-const PROFILES: [RaidProfile; 9] = [
-    RaidProfile::Single,
-    RaidProfile::Raid0,
-    RaidProfile::Raid1,
-    RaidProfile::Dup,
-    RaidProfile::Raid10,
-    RaidProfile::Raid5,
-    RaidProfile::Raid6,
-    RaidProfile::Raid1c3,
-    RaidProfile::Raid1c4,
-];
-
 /// One entry for each kind and profile of block groups, and one for the global reserve.
 fn entries(fs: &Fs) -> Result<KVec<SpaceEntry>> {
     let mut entries = KVec::new();
     for types in TYPES {
         let infos = fs.summary().infos.iter();
         for info in infos.filter(|info| info.types == types) {
-            for profile in PROFILES {
+            for profile in RaidProfile::BY_INDEX {
                 let sums = info.profiles.iter().find(|sums| sums.profile == profile);
                 let Some(sums) = sums else {
                     continue;

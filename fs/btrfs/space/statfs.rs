@@ -97,18 +97,10 @@ pub(crate) fn counts(
 /// The factor of the last profile in use, in the order in which the format numbers
 /// them internally.
 fn data_copies(has: impl Fn(RaidProfile) -> bool) -> u64 {
-    const ORDER: [RaidProfile; 9] = [
-        RaidProfile::Single,
-        RaidProfile::Raid0,
-        RaidProfile::Raid1,
-        RaidProfile::Dup,
-        RaidProfile::Raid10,
-        RaidProfile::Raid5,
-        RaidProfile::Raid6,
-        RaidProfile::Raid1c3,
-        RaidProfile::Raid1c4,
-    ];
-    let last = ORDER.into_iter().rev().find(|profile| has(*profile));
+    let last = RaidProfile::BY_INDEX
+        .into_iter()
+        .rev()
+        .find(|profile| has(*profile));
     last.map_or(1, factor)
 }
 
