@@ -3,7 +3,6 @@
 //! File handles.
 
 use btrfs_format::types::{Ino, TreeId};
-use kernel::prelude::*;
 
 use super::handle::{self, Kind, Reference};
 
