@@ -22,6 +22,7 @@
 #include <linux/iomap.h>
 #include <linux/iversion.h>
 #include <linux/kobject.h>
+#include <linux/kthread.h>
 #include <linux/lzo.h>
 #include <linux/magic.h>
 #include <linux/miscdevice.h>

@@ -10,6 +10,7 @@
 #include <linux/cred.h>
 #include <linux/dcache.h>
 #include <linux/iversion.h>
+#include <linux/kthread.h>
 #include <linux/pagemap.h>
 #include <linux/posix_acl.h>
 #include <linux/sched/signal.h>
@@ -141,6 +142,18 @@ size_t kfs_iov_iter_count(const struct iov_iter *iter)
 void kfs_iversion_inc(struct inode *inode)
 {
 	inode_inc_iversion(inode);
+}
+
+/* Sleeps until the current kernel thread is asked to end. */
+void kfs_kthread_wait_stop(void)
+{
+	for (;;) {
+		set_current_state(TASK_INTERRUPTIBLE);
+		if (kthread_should_stop())
+			break;
+		schedule();
+	}
+	__set_current_state(TASK_RUNNING);
 }
 
 void kfs_posix_acl_release(struct posix_acl *acl)

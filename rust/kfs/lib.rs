@@ -20,6 +20,7 @@ pub mod compress;
 pub mod csum;
 pub mod fs;
 pub mod iomap;
+pub mod kthread;
 pub mod log;
 pub mod mem;
 pub mod misc;
