@@ -15,6 +15,7 @@ mod space;
 mod subvol;
 mod sysfs;
 mod tree;
+mod txn;
 mod vfs;
 mod volume;
 mod xattr;

@@ -53,8 +53,6 @@ pub(crate) struct Root {
 
 impl Root {
     fn new(view: TreeView, item: RootItem, key_offset: u64) -> Result<Arc<Self>> {
-        // Everything below is found through it.
-        view.root().hold();
         let root = Self {
             view,
             item,
@@ -96,12 +94,6 @@ impl Root {
     /// Whether the subvolume was deleted and only waits for being dropped.
     pub(crate) fn is_dead(&self) -> bool {
         self.item.refs.get() == 0
-    }
-}
-
-impl Drop for Root {
-    fn drop(&mut self) {
-        self.view.root().release();
     }
 }
 
@@ -369,7 +361,7 @@ fn open_view(cache: &Arc<TreeCache>, id: TreeId, at: RootPtr) -> Result<TreeView
         );
         return Err(EUCLEAN);
     }
-    Ok(TreeView::new(cache.clone(), block, id))
+    TreeView::new(cache.clone(), block, id)
 }
 
 /// Opens a tree by its root item.

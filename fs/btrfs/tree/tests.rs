@@ -196,7 +196,7 @@ fn open(image: Image, root: &Expect, limit: usize) -> Result<(TreeView, Arc<Imag
     let image = Arc::new(image, GFP_KERNEL)?;
     let cache = TreeCache::new(image.clone(), verifier, limit)?;
     let block = cache.get(root)?;
-    Ok((TreeView::new(cache, block, TreeId::FS_TREE), image))
+    Ok((TreeView::new(cache, block, TreeId::FS_TREE)?, image))
 }
 
 fn whole(count: u64, limit: usize) -> Result<(TreeView, Arc<Image>)> {

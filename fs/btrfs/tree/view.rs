@@ -4,7 +4,11 @@
 
 use btrfs_format::key::Key;
 use btrfs_format::types::{Generation, TreeId};
-use kernel::{prelude::*, sync::Arc};
+use kernel::prelude::*;
+use kernel::sync::{
+    atomic::{Acquire, Atomic, Release},
+    Arc,
+};
 use kfs::rcu::{self, RcuRef};
 
 use super::block::{BlockRef, Expect, TreeBlock};
@@ -17,10 +21,36 @@ use super::cursor::{Cursor, ItemRef};
 /// blocks that a later commit freed from being written again; so views are short-lived: long
 /// work keeps a key as its position and goes on in a newer view.
 #[derive(Clone)]
-pub(crate) struct TreeView {
+pub(crate) struct TreeView(Arc<Tree>);
+
+struct Tree {
     cache: Arc<TreeCache>,
+    /// Held: everything below is found through it.
     root: BlockRef,
     id: TreeId,
+    epoch: Arc<Epoch>,
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        self.root.release();
+        self.epoch.over.store(true, Release);
+    }
+}
+
+/// The time in which a state of a tree may be looked at.
+///
+/// The blocks and extents that a commit freed may still be read through views of the states
+/// before it. They can be used again when the epochs of all these states are over.
+pub(crate) struct Epoch {
+    over: Atomic<bool>,
+}
+
+impl Epoch {
+    /// Whether no view of the state exists any more.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over.load(Acquire)
+    }
 }
 
 /// Where a search ended.
@@ -32,28 +62,42 @@ pub(super) struct Place {
 
 impl TreeView {
     /// A view of the tree `id` below `root`, which must have been verified to belong to it.
-    pub(super) fn new(cache: Arc<TreeCache>, root: BlockRef, id: TreeId) -> Self {
-        Self { cache, root, id }
+    pub(super) fn new(cache: Arc<TreeCache>, root: BlockRef, id: TreeId) -> Result<Self> {
+        let over = Atomic::new(false);
+        let epoch = Arc::new(Epoch { over }, GFP_KERNEL)?;
+        root.hold();
+        let tree = Tree {
+            cache,
+            root,
+            id,
+            epoch,
+        };
+        Ok(Self(Arc::new(tree, GFP_KERNEL)?))
+    }
+
+    /// The epoch that the view keeps from being over.
+    pub(crate) fn epoch(&self) -> &Arc<Epoch> {
+        &self.0.epoch
     }
 
     /// The tree's id.
     pub(crate) fn id(&self) -> TreeId {
-        self.id
+        self.0.id
     }
 
     /// The transaction that wrote the root block: the last one that changed the tree.
     pub(crate) fn generation(&self) -> Generation {
-        self.root.generation()
+        self.0.root.generation()
     }
 
     /// The root block.
     pub(crate) fn root(&self) -> &BlockRef {
-        &self.root
+        &self.0.root
     }
 
     /// The cache the blocks are in.
     pub(crate) fn cache(&self) -> &Arc<TreeCache> {
-        &self.cache
+        &self.0.cache
     }
 
     /// The item with exactly this key.
@@ -123,7 +167,7 @@ impl TreeView {
     ) -> Result<(Option<Key>, Option<BlockRef>)> {
         let mut key = *key;
         let mut upper = None;
-        let mut block = self.root.clone();
+        let mut block = self.0.root.clone();
         if block.generation() < since {
             return Ok((None, None));
         }
@@ -151,7 +195,7 @@ impl TreeView {
     /// The block of `level` on the way to `key`; `None` if the tree is not that high.
     pub(crate) fn node_at(&self, key: &Key, level: u8) -> Result<Option<BlockRef>> {
         let mut upper = None;
-        let mut block = self.root.clone();
+        let mut block = self.0.root.clone();
         if block.level() < level {
             return Ok(None);
         }
@@ -174,7 +218,7 @@ impl TreeView {
         };
         match linked {
             Some(child) => Ok(child),
-            None => self.cache.child(node, slot, self.id, upper),
+            None => self.0.cache.child(node, slot, self.0.id, upper),
         }
     }
 
@@ -183,11 +227,11 @@ impl TreeView {
     /// Waits for the nodes above them, which are read at the same time too, but not for the
     /// leaves. Fails as [`Self::get`] does for the nodes.
     pub(crate) fn prefetch(&self, keys: &[Key]) -> Result {
-        for level in (0..self.root.level()).rev() {
+        for level in (0..self.0.root.level()).rev() {
             let mut wanted: KVec<Expect> = KVec::with_capacity(keys.len(), GFP_KERNEL)?;
             for key in keys {
                 let mut upper = None;
-                let mut node = self.root.clone();
+                let mut node = self.0.root.clone();
                 while node.level() > level.saturating_add(1) {
                     let slot = node.node().search(key);
                     if let Some(next) = node.key(slot.saturating_add(1)) {
@@ -196,7 +240,7 @@ impl TreeView {
                     node = self.step(&node, slot, upper)?;
                 }
                 let slot = node.node().search(key);
-                if let Some(expect) = node.expect(slot, Some(self.id)) {
+                if let Some(expect) = node.expect(slot, Some(self.0.id)) {
                     // Neighbours are often in the same block.
                     if wanted
                         .last()
@@ -206,7 +250,7 @@ impl TreeView {
                     }
                 }
             }
-            self.cache.prefetch(&mut wanted);
+            self.0.cache.prefetch(&mut wanted);
         }
         Ok(())
     }
@@ -216,7 +260,7 @@ impl TreeView {
         let mut upper = None;
         let mut base: Option<BlockRef> = None;
         loop {
-            let top = base.as_ref().unwrap_or(&self.root);
+            let top = base.as_ref().unwrap_or(&self.0.root);
             let step = Self::follow_links(top, key, &mut upper);
             let (parent, slot) = match step {
                 Step::Leaf(leaf) => return Ok(Place { leaf, upper }),
@@ -227,7 +271,7 @@ impl TreeView {
                 }
             };
             // One level lower than `parent`, so this happens once per level.
-            base = Some(self.cache.child(&parent, slot, self.id, upper)?);
+            base = Some(self.0.cache.child(&parent, slot, self.0.id, upper)?);
         }
     }
 

@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The changes of a frozen overlay, in order, for the commit.
+
+use btrfs_format::key::Key;
+use core::ops::RangeInclusive;
+use kernel::prelude::*;
+
+use super::item::Edit;
+use super::list::Overlay;
+use super::shard::Direction;
+
+/// All changes of an overlay. Shares the items with it.
+pub(crate) struct Collected {
+    /// What becomes of single keys, with rising keys. What is put is put after the clearing.
+    pub(crate) edits: KVVec<(Key, Edit)>,
+    /// Ranges of which nothing stays that older transactions put there: rising and disjoint.
+    pub(crate) clears: KVVec<RangeInclusive<Key>>,
+}
+
+impl Overlay {
+    /// All changes. Only for an overlay that nobody changes any more. Fails with `ENOMEM`.
+    pub(crate) fn collect(&self) -> Result<Collected> {
+        let mut all = Collected {
+            edits: KVVec::new(),
+            clears: KVVec::new(),
+        };
+        let mut next = Some(0);
+        while let Some((objectid, shard)) = next.and_then(|at| self.beside(at, Direction::Up)) {
+            let (edits, clears) = shard.count();
+            all.edits.reserve(edits, GFP_KERNEL)?;
+            all.clears.reserve(clears, GFP_KERNEL)?;
+            shard.for_each(
+                |key, edit| {
+                    let entry = (key.with(objectid), edit.clone());
+                    Ok(all.edits.push(entry, GFP_KERNEL)?)
+                },
+                |first, last| {
+                    let range = first.with(objectid)..=last.with(objectid);
+                    Ok(all.clears.push(range, GFP_KERNEL)?)
+                },
+            )?;
+            next = objectid.checked_add(1);
+            kfs::task::cond_resched();
+        }
+        Ok(all)
+    }
+}
