@@ -41,8 +41,9 @@ const TYPES: [BlockGroupFlags; 4] = [
 /// One entry for each kind and profile of block groups, and one for the global reserve.
 fn entries(fs: &Fs) -> Result<KVec<SpaceEntry>> {
     let mut entries = KVec::new();
+    let summary = fs.summary()?;
     for types in TYPES {
-        let infos = fs.summary().infos.iter();
+        let infos = summary.infos.iter();
         for info in infos.filter(|info| info.types == types) {
             for profile in RaidProfile::BY_INDEX {
                 let sums = info.profiles.iter().find(|sums| sums.profile == profile);
@@ -58,10 +59,11 @@ fn entries(fs: &Fs) -> Result<KVec<SpaceEntry>> {
             }
         }
     }
+    let (size, left) = fs.space().global_reserve();
     let reserve = SpaceEntry {
         flags: BlockGroupFlags::SPACE_INFO_GLOBAL_RSV.bits(),
-        total_bytes: fs.global_reserve(),
-        used_bytes: 0,
+        total_bytes: size,
+        used_bytes: size.saturating_sub(left),
     };
     entries.push(reserve, GFP_KERNEL)?;
     Ok(entries)

@@ -12,7 +12,7 @@ use kernel::sync::{new_mutex, Arc, Mutex};
 
 use super::options::{Flags, Options};
 use crate::space::statfs::{self, Counts, DeviceSpace};
-use crate::space::Summary;
+use crate::space::{Space, Summary};
 use crate::subvol::{path, SubvolTable};
 use crate::tree::Roots;
 use crate::volume::{Log, Volume};
@@ -25,10 +25,7 @@ pub(crate) struct Fs {
     #[pin]
     subvols: SubvolTable,
     roots: Arc<Roots>,
-    /// How the space was used when the file system was opened.
-    summary: Summary,
-    /// Metadata space held back, bytes.
-    reserve: u64,
+    space: Arc<Space>,
     #[pin]
     options: Mutex<Options>,
     sector_size: u64,
@@ -39,8 +36,7 @@ pub(crate) struct Fs {
 pub(super) struct Parts {
     pub(super) volume: Arc<Volume>,
     pub(super) roots: Arc<Roots>,
-    pub(super) summary: Summary,
-    pub(super) reserve: u64,
+    pub(super) space: Arc<Space>,
     pub(super) options: Options,
 }
 
@@ -50,8 +46,7 @@ impl Fs {
         let Parts {
             volume,
             roots,
-            summary,
-            reserve,
+            space,
             options,
         } = parts;
         let sector_size = u64::from(volume.geometry().sectorsize);
@@ -59,8 +54,7 @@ impl Fs {
             pin_init!(Self {
                 subvols <- SubvolTable::new(roots.clone()),
                 roots,
-                summary,
-                reserve,
+                space,
                 options <- new_mutex!(options, "btrfs-options"),
                 sector_size,
                 volume,
@@ -109,14 +103,19 @@ impl Fs {
         self.options.lock().clear_one_shot();
     }
 
-    /// How the space was used when the file system was opened.
-    pub(crate) fn summary(&self) -> &Summary {
-        &self.summary
+    /// Block groups, and what is free in them.
+    pub(crate) fn space(&self) -> &Arc<Space> {
+        &self.space
+    }
+
+    /// How the space is used.
+    pub(crate) fn summary(&self) -> Result<Summary> {
+        self.space.summary()
     }
 
     /// Metadata space held back, bytes.
     pub(crate) fn global_reserve(&self) -> u64 {
-        self.reserve
+        self.space.global_reserve().0
     }
 
     /// Whether it has the features `features`.
@@ -186,11 +185,11 @@ impl Fs {
         }
         let superblock = self.volume.superblock();
         Ok(statfs::counts(
-            &self.summary,
+            &self.summary()?,
             &mut spaces,
             writable,
             superblock.total_bytes.get(),
-            self.reserve,
+            self.global_reserve(),
             self.volume.geometry().sectorsize,
         ))
     }

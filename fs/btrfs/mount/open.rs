@@ -20,7 +20,7 @@ use super::fs::{self, Fs, Parts};
 use super::options::{Flags, Loudness, Options, Report};
 use super::show;
 use super::source::Source;
-use crate::space::{self, statfs, Summary};
+use crate::space::{statfs, Space, Summary};
 use crate::tree::{self, ChunkVisitor, Root, RootOptions, Roots, TreeCache, Verifier};
 use crate::volume::log::{ErrorName, State};
 use crate::volume::registry::Found;
@@ -154,26 +154,25 @@ fn load_device_stats(volume: &Volume, roots: &Roots) -> Result {
 /// Reads the block groups, makes the [`Fs`], and says what is special about it.
 fn finish(volume: Arc<Volume>, roots: Arc<Roots>, options: Options) -> Result<Arc<Fs>> {
     let log = volume.log();
-    let summary = space::load::summary(&volume, &roots, options.has(Flags::IGNOREBADROOTS))
-        .inspect_err(|e| {
-            log.error(format_args!(
-                "failed to read block groups: {}",
-                ErrorName(*e)
-            ));
-        })?;
-    warn_of_raid56(log, &summary);
+    let reserve = global_reserve(&volume, &roots, &options);
+    let guess = options.has(Flags::IGNOREBADROOTS);
+    let space = Space::open(&volume, &roots, guess, reserve).inspect_err(|e| {
+        log.error(format_args!(
+            "failed to read block groups: {}",
+            ErrorName(*e)
+        ));
+    })?;
+    warn_of_raid56(log, &space.summary()?);
     if volume.superblock().log_root().is_some() && !options.has(Flags::NOLOGREPLAY) {
         log.warn(format_args!(
             "the log tree has changes that are not replayed by a read-only mount: files \
              may miss what was last fsynced"
         ));
     }
-    let reserve = global_reserve(&volume, &roots, &options);
     let fs = Fs::new(Parts {
         volume,
         roots,
-        summary,
-        reserve,
+        space,
         options,
     })?;
     fs.subvols().get(TreeId::FS_TREE).inspect_err(|e| {

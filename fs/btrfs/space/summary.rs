@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Sums over block groups.
+//! Sums over block groups, as `statfs`, ioctls and sysfs want them.
 
 use btrfs_format::profile::{BlockGroupFlags, RaidProfile};
 use btrfs_format::types::Logical;
 use kernel::prelude::*;
+
+use super::info::{is_bare, next_profile, Counters};
 
 /// One block group.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,8 +26,15 @@ pub(crate) struct BlockGroup {
 }
 
 impl BlockGroup {
-    fn profile(&self) -> RaidProfile {
+    /// How it is spread over devices.
+    pub(crate) fn profile(&self) -> RaidProfile {
         self.flags.profile().unwrap_or(RaidProfile::Single)
+    }
+
+    /// Whether nothing is allocated from it when new chunks are of the profile `next`: where
+    /// these get mirrors or parity, groups without are left alone.
+    pub(crate) fn is_retired(&self, next: RaidProfile) -> bool {
+        self.unwritable || (is_bare(self.profile()) && !is_bare(next))
     }
 }
 
@@ -54,6 +63,12 @@ pub(crate) struct SpaceInfo {
     pub(crate) total: u64,
     /// Bytes allocated.
     pub(crate) used: u64,
+    /// Bytes allocated for what is not committed yet.
+    pub(crate) reserved: u64,
+    /// Bytes freed that must not be written yet.
+    pub(crate) pinned: u64,
+    /// Bytes promised.
+    pub(crate) may_use: u64,
     /// Like `total`, with all copies.
     pub(crate) disk_total: u64,
     /// Like `used`, with all copies.
@@ -62,60 +77,42 @@ pub(crate) struct SpaceInfo {
     pub(crate) readonly: u64,
     /// Free bytes with all copies in block groups nothing is allocated from.
     pub(crate) disk_readonly_free: u64,
-    /// The sums again, by profile, in the order in which profiles were met.
+    /// The sums again, by profile, in the order of [`RaidProfile::BY_INDEX`].
     pub(crate) profiles: KVec<ProfileInfo>,
 }
 
 impl SpaceInfo {
-    fn new(types: BlockGroupFlags) -> Self {
-        Self {
+    /// The sums of `counters`.
+    pub(crate) fn of(types: BlockGroupFlags, counters: &Counters) -> Result<Self> {
+        let mut info = Self {
             types,
-            total: 0,
-            used: 0,
+            total: counters.total,
+            used: counters.used,
+            reserved: counters.reserved,
+            pinned: counters.pinned,
+            may_use: counters.may_use,
             disk_total: 0,
             disk_used: 0,
-            readonly: 0,
-            disk_readonly_free: 0,
+            readonly: counters.read_only,
+            disk_readonly_free: counters.disk_readonly_free,
             profiles: KVec::new(),
-        }
-    }
-
-    fn add(&mut self, group: &BlockGroup) -> Result {
-        let copies = factor(group.profile());
-        self.total = self.total.saturating_add(group.length);
-        self.used = self.used.saturating_add(group.used);
-        let disk = |bytes: u64| bytes.saturating_mul(copies);
-        self.disk_total = self.disk_total.saturating_add(disk(group.length));
-        self.disk_used = self.disk_used.saturating_add(disk(group.used));
-        self.readonly = self.readonly.saturating_add(group.reserved);
-        if group.unwritable {
-            self.set_readonly(group);
-        }
-        let profile = group.profile();
-        match self.profiles.iter_mut().find(|p| p.profile == profile) {
-            Some(info) => {
-                info.total = info.total.saturating_add(group.length);
-                info.used = info.used.saturating_add(group.used);
+        };
+        for profile in RaidProfile::BY_INDEX {
+            let sums = counters.profile(profile);
+            if sums.groups == 0 {
+                continue;
             }
-            None => self.profiles.push(
-                ProfileInfo {
-                    profile,
-                    total: group.length,
-                    used: group.used,
-                },
-                GFP_KERNEL,
-            )?,
+            let disk = |bytes: u64| bytes.saturating_mul(factor(profile));
+            info.disk_total = info.disk_total.saturating_add(disk(sums.total));
+            info.disk_used = info.disk_used.saturating_add(disk(sums.used));
+            let of_profile = ProfileInfo {
+                profile,
+                total: sums.total,
+                used: sums.used,
+            };
+            info.profiles.push(of_profile, GFP_KERNEL)?;
         }
-        Ok(())
-    }
-
-    fn set_readonly(&mut self, group: &BlockGroup) {
-        let free = group.length.saturating_sub(group.used);
-        self.readonly = self
-            .readonly
-            .saturating_add(free.saturating_sub(group.reserved));
-        let disk = free.saturating_mul(factor(group.profile()));
-        self.disk_readonly_free = self.disk_readonly_free.saturating_add(disk);
+        Ok(info)
     }
 
     /// Whether there are block groups of `profile`.
@@ -123,25 +120,9 @@ impl SpaceInfo {
         self.profiles.iter().any(|info| info.profile == profile)
     }
 
-    /// The profile that the next chunk of this kind gets on `devices` writable
-    /// devices: the one with the most redundancy that is in use and possible.
+    /// See [`Counters::next_profile`].
     pub(crate) fn next_profile(&self, devices: u64) -> RaidProfile {
-        const ORDER: [RaidProfile; 8] = [
-            RaidProfile::Raid1c4,
-            RaidProfile::Raid6,
-            RaidProfile::Raid1c3,
-            RaidProfile::Raid5,
-            RaidProfile::Raid10,
-            RaidProfile::Raid1,
-            RaidProfile::Dup,
-            RaidProfile::Raid0,
-        ];
-        ORDER
-            .into_iter()
-            .find(|profile| {
-                self.has(*profile) && devices >= u64::from(profile.attributes().devs_min)
-            })
-            .unwrap_or(RaidProfile::Single)
+        next_profile(|profile| self.has(profile), devices)
     }
 }
 
@@ -153,42 +134,38 @@ pub(crate) struct Summary {
 }
 
 impl Summary {
-    /// Adds `groups` up. `mixed`: data and metadata share block groups; `devices`:
-    /// number of writable devices.
-    pub(crate) fn new(groups: &[BlockGroup], mixed: bool, devices: u64) -> Result<Self> {
-        let data = BlockGroupFlags::DATA;
-        let metadata = BlockGroupFlags::METADATA;
-        let kinds: &[BlockGroupFlags] = if mixed {
-            &[BlockGroupFlags::SYSTEM, data.union(metadata)]
-        } else {
-            &[BlockGroupFlags::SYSTEM, metadata, data]
-        };
-        let mut infos = KVec::with_capacity(kinds.len(), GFP_KERNEL)?;
-        for kind in kinds {
-            infos.push(SpaceInfo::new(*kind), GFP_KERNEL)?;
-        }
-        for group in groups {
-            let types = group.flags.types();
-            let info: Option<&mut SpaceInfo> = infos.iter_mut().find(|info| info.types == types);
-            info.ok_or(EUCLEAN)?.add(group)?;
-        }
-        for info in infos.iter_mut() {
-            Self::retire_unmirrored(info, groups, devices);
-        }
-        Ok(Self { infos })
+    /// The sums of block groups that hold `types`.
+    pub(crate) fn find(&self, types: BlockGroupFlags) -> Option<&SpaceInfo> {
+        self.infos.iter().find(|info| info.types == types)
     }
+}
 
-    /// Where new chunks get mirrors or parity, nothing more is allocated from the
-    /// groups without.
-    fn retire_unmirrored(info: &mut SpaceInfo, groups: &[BlockGroup], devices: u64) {
-        let bare = |profile| matches!(profile, RaidProfile::Single | RaidProfile::Raid0);
-        if bare(info.next_profile(devices)) {
-            return;
-        }
-        for group in groups {
-            if group.flags.types() == info.types && bare(group.profile()) && !group.unwritable {
-                info.set_readonly(group);
-            }
-        }
+/// The kinds of block groups that there are. `mixed`: data and metadata share them.
+pub(crate) fn kinds(mixed: bool) -> &'static [BlockGroupFlags] {
+    const MIXED: BlockGroupFlags = BlockGroupFlags::DATA.union(BlockGroupFlags::METADATA);
+    if mixed {
+        &[BlockGroupFlags::SYSTEM, MIXED]
+    } else {
+        &[
+            BlockGroupFlags::SYSTEM,
+            BlockGroupFlags::METADATA,
+            BlockGroupFlags::DATA,
+        ]
     }
+}
+
+/// Adds those of `groups` up that hold `types`; `devices` can be written.
+pub(crate) fn tally(groups: &[BlockGroup], types: BlockGroupFlags, devices: u64) -> Counters {
+    let mut counters = Counters::default();
+    let own = || groups.iter().filter(|group| group.flags.types() == types);
+    for group in own() {
+        counters.add_group(group);
+    }
+    let next = counters.next_profile(devices);
+    for group in own().filter(|group| group.is_retired(next)) {
+        let unused = group.length.saturating_sub(group.used);
+        let free = unused.saturating_sub(group.reserved);
+        counters.retire(group.profile(), free, unused);
+    }
+    counters
 }

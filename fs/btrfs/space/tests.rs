@@ -7,7 +7,7 @@ use btrfs_format::types::{Logical, TreeId, Uuid};
 use kernel::prelude::*;
 
 use super::statfs::{self, Counts, DeviceSpace};
-use super::summary::{BlockGroup, Summary};
+use super::summary::{tally, BlockGroup, SpaceInfo, Summary};
 
 const GIB: u64 = 1 << 30;
 
@@ -38,7 +38,10 @@ fn devices(sizes: &[u64]) -> Result<KVec<DeviceSpace>> {
 fn counts(profile: RaidProfile, sizes: &[u64]) -> Result<Counts> {
     let data = group(BlockGroupFlags::DATA, profile, GIB / 2);
     let writable = u64::try_from(sizes.len())?;
-    let summary = Summary::new(&[data], false, writable)?;
+    let mut summary = Summary::default();
+    let counters = tally(&[data], BlockGroupFlags::DATA, writable);
+    let info = SpaceInfo::of(BlockGroupFlags::DATA, &counters)?;
+    summary.infos.push(info, GFP_KERNEL)?;
     let total = sizes.iter().sum::<u64>() * GIB;
     let mut list = devices(sizes)?;
     Ok(statfs::counts(
@@ -85,9 +88,7 @@ mod tests {
             group(types, RaidProfile::Single, 0),
             group(types, RaidProfile::Raid1, 0),
         ];
-        let summary = Summary::new(&groups, false, 2)?;
-        let data = summary.infos.iter().find(|info| info.types == types);
-        let data = data.ok_or(EINVAL)?;
+        let data = SpaceInfo::of(types, &tally(&groups, types, 2))?;
         assert_eq!(data.readonly, GIB);
         assert_eq!(data.disk_total, 3 * GIB);
         assert!(data.next_profile(2) == RaidProfile::Raid1);

@@ -45,7 +45,7 @@ const SYSTEM_CHUNK: u64 = 32 << 20;
 
 static TOP_FILES: &[Attribute<Arc<Fs>>] = &[
     Attribute::ro(c"global_rsv_reserved", |fs, out| {
-        line(out, fs.global_reserve())
+        line(out, fs.space().global_reserve().1)
     }),
     Attribute::ro(c"global_rsv_size", |fs, out| line(out, fs.global_reserve())),
 ];
@@ -54,9 +54,15 @@ static KIND_FILES: &[Attribute<KindDir>] = &[
     Attribute::ro(c"flags", |dir, out| line(out, dir.types.bits())),
     Attribute::ro(c"total_bytes", |dir, out| dir.show(out, |info| info.total)),
     Attribute::ro(c"bytes_used", |dir, out| dir.show(out, |info| info.used)),
-    Attribute::ro(c"bytes_pinned", |_, out| line(out, 0)),
-    Attribute::ro(c"bytes_reserved", |_, out| line(out, 0)),
-    Attribute::ro(c"bytes_may_use", |dir, out| line(out, dir.may_use())),
+    Attribute::ro(c"bytes_pinned", |dir, out| {
+        dir.show(out, |info| info.pinned)
+    }),
+    Attribute::ro(c"bytes_reserved", |dir, out| {
+        dir.show(out, |info| info.reserved)
+    }),
+    Attribute::ro(c"bytes_may_use", |dir, out| {
+        dir.show(out, |info| info.may_use)
+    }),
     Attribute::ro(c"bytes_readonly", |dir, out| {
         dir.show(out, |info| info.readonly)
     }),
@@ -94,23 +100,15 @@ static PROFILE_FILES: &[Attribute<ProfileDir>] = &[
     Attribute::ro(c"used_bytes", |dir, out| dir.show(out, |info| info.used)),
 ];
 
-fn find(fs: &Fs, types: BlockGroupFlags) -> Result<&SpaceInfo> {
-    let mut infos = fs.summary().infos.iter();
-    infos.find(|info| info.types == types).ok_or(EINVAL)
+/// Runs `f` on the sums of block groups that hold `types`.
+fn with<R>(fs: &Fs, types: BlockGroupFlags, f: impl FnOnce(&SpaceInfo) -> R) -> Result<R> {
+    let summary = fs.summary()?;
+    Ok(f(summary.find(types).ok_or(EINVAL)?))
 }
 
 impl KindDir {
     fn show(&self, out: &mut Output<'_>, value: impl Fn(&SpaceInfo) -> u64) -> Result {
-        line(out, value(find(&self.fs, self.types)?))
-    }
-
-    /// The global reserve is taken from the space of tree blocks.
-    fn may_use(&self) -> u64 {
-        if self.types.contains(BlockGroupFlags::METADATA) {
-            self.fs.global_reserve()
-        } else {
-            0
-        }
+        line(out, with(&self.fs, self.types, value)?)
     }
 
     fn chunk_size(&self) -> u64 {
@@ -145,9 +143,13 @@ impl KindDir {
 
 impl ProfileDir {
     fn show(&self, out: &mut Output<'_>, value: impl Fn(&ProfileInfo) -> u64) -> Result {
-        let mut profiles = find(&self.fs, self.types)?.profiles.iter();
-        let info = profiles.find(|info| info.profile == self.profile);
-        line(out, value(info.ok_or(EINVAL)?))
+        let found = with(&self.fs, self.types, |info| {
+            let mut profiles = info.profiles.iter();
+            profiles
+                .find(|info| info.profile == self.profile)
+                .map(value)
+        })?;
+        line(out, found.ok_or(EINVAL)?)
     }
 }
 
@@ -169,7 +171,7 @@ impl Allocation {
         let top = Directory::new(parent, c"allocation", fs.clone(), TOP_FILES)?;
         let mut kinds = KVec::new();
         let mut profiles = KVec::new();
-        for info in fs.summary().infos.iter() {
+        for info in fs.summary()?.infos.iter() {
             let types = info.types;
             let data = KindDir {
                 fs: fs.clone(),

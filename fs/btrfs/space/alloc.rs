@@ -1,0 +1,327 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Allocating extents and tree blocks.
+//!
+//! A file is continued behind its last extent. Small pieces go one behind the other, beginning
+//! where there is much free space, so that what is written together lies together and holes are
+//! left for when there is nothing else. Tree blocks of a commit are consecutive as far as free
+//! space allows.
+//!
+//! What is allocated is *reserved* until the commit that refers to it says so
+//! ([`Space::commit_changes`]) or it is given back ([`Space::unalloc`]).
+
+use btrfs_format::types::Logical;
+use kernel::prelude::*;
+use kernel::sync::{atomic::ordering::Relaxed, Arc};
+
+use super::extent_map::{Extent, ExtentMap};
+use super::group::{BlockGroup, Loaded};
+use super::info::{Counters, Info, Kind};
+use super::policy::{self, Candidate, LOADS, SMALL, TREE_RUN, WORTH};
+use super::table::GroupTable;
+use super::{Range, Space};
+
+/// Takes a piece out of a group: where `find` says.
+fn take(
+    info: &Info,
+    group: &BlockGroup,
+    find: impl FnOnce(&ExtentMap) -> Option<Extent>,
+    pay: impl FnOnce(&mut Counters, u64),
+) -> Option<Extent> {
+    group.with_room(|inner| {
+        if inner.read_only > 0 || inner.loaded != Loaded::Yes {
+            return None;
+        }
+        let found = find(&inner.map)?;
+        inner.map.remove(found.start, found.len).ok()?;
+        inner.reserved = inner.reserved.saturating_add(found.len);
+        info.with(|counters| {
+            counters.reserved = counters.reserved.saturating_add(found.len);
+            pay(counters, found.len);
+        });
+        Some(found)
+    })
+}
+
+/// The first piece of `len` bytes at or behind `from`, else of the whole group.
+fn fit(map: &ExtentMap, from: u64, len: u64, align: u64) -> Option<u64> {
+    map.first_fit(from, len, align)
+        .or_else(|| map.first_fit(0, len, align))
+}
+
+/// A request for data.
+#[derive(Clone, Copy)]
+struct Wanted {
+    want: u64,
+    min: u64,
+    hint: Option<u64>,
+}
+
+impl Space {
+    /// Allocates one extent of data: `want` bytes, or less if there is no such piece, but no less
+    /// than `min`; both in whole sectors. `hint`: where it would be best, behind what the file has.
+    ///
+    /// May read to find free space. `ENOSPC` if there is no piece of `min` bytes.
+    pub(crate) fn alloc_data(&self, want: u64, min: u64, hint: Option<Logical>) -> Result<Range> {
+        self.alloc_data_paid(want, min, hint, |_, _| {})
+    }
+
+    /// As [`Self::alloc_data`]; `pay` is told how much it became, under the counters' lock.
+    pub(super) fn alloc_data_paid(
+        &self,
+        want: u64,
+        min: u64,
+        hint: Option<Logical>,
+        pay: impl Fn(&mut Counters, u64),
+    ) -> Result<Range> {
+        let sector = self.sectorsize;
+        let round_up = |bytes: u64| bytes.checked_next_multiple_of(sector).ok_or(EINVAL);
+        let (want, min) = (round_up(want.max(1))?, round_up(min.max(1))?);
+        let wanted = Wanted {
+            want,
+            min: min.min(want),
+            hint: hint.map(|hint| hint.get()),
+        };
+        let info = self.info(Kind::Data)?;
+        let table = self.table()?;
+        let found = self
+            .continue_file(info, &table, wanted, &pay)
+            .or_else(|| self.from_cursor(info, &table, wanted, &pay));
+        let found = match found {
+            Some(found) => Some(found),
+            None => self.search(info, &table, wanted, &pay)?,
+        };
+        let found = found.ok_or(ENOSPC)?;
+        let mut cursors = info.cursors.lock();
+        if want < SMALL {
+            cursors.small = found.end();
+        } else {
+            cursors.large = found.end();
+        }
+        drop(cursors);
+        Ok(Range {
+            logical: Logical(found.start),
+            len: found.len,
+        })
+    }
+
+    /// Behind the file's last extent, if there is enough to be worth it.
+    fn continue_file(
+        &self,
+        info: &Info,
+        table: &GroupTable,
+        wanted: Wanted,
+        pay: impl Fn(&mut Counters, u64),
+    ) -> Option<Extent> {
+        let hint = wanted.hint?;
+        let group = table.get(hint)?;
+        if group.flags().types() != info.types || !self.is_usable(group) {
+            return None;
+        }
+        let least = wanted.want.min(WORTH).max(wanted.min);
+        take(
+            info,
+            group,
+            |map| {
+                let len = map.free_at(hint).min(wanted.want);
+                (len >= least).then_some(Extent { start: hint, len })
+            },
+            pay,
+        )
+    }
+
+    /// Where the last one of this size went: right there, or at the next place with much room.
+    fn from_cursor(
+        &self,
+        info: &Info,
+        table: &GroupTable,
+        wanted: Wanted,
+        pay: impl Fn(&mut Counters, u64),
+    ) -> Option<Extent> {
+        let want = wanted.want;
+        let cursors = *info.cursors.lock();
+        let at = match want < SMALL {
+            true => cursors.small,
+            false => cursors.large,
+        };
+        let group = table.get(at)?;
+        if group.flags().types() != info.types || !self.is_usable(group) {
+            return None;
+        }
+        let find = |map: &ExtentMap| {
+            let start = match map.free_at(at) >= want {
+                true => at,
+                false => fit(map, at, want.max(SMALL), 1)?,
+            };
+            Some(Extent { start, len: want })
+        };
+        take(info, group, find, pay)
+    }
+
+    /// In all groups: a piece of `want` bytes in the best one, or else the largest there is.
+    fn search(
+        &self,
+        info: &Info,
+        table: &GroupTable,
+        wanted: Wanted,
+        pay: impl Fn(&mut Counters, u64),
+    ) -> Result<Option<Extent>> {
+        let Wanted { want, min, .. } = wanted;
+        let mut loads = 0;
+        // Every turn reads a group, or finds a group's longest piece shorter than it was, so this
+        // ends; usually in the first turn.
+        loop {
+            let groups = || candidates(info, table, |_| true);
+            let known = || groups().filter(|(group, _)| group.with(|i| i.loaded) == Loaded::Yes);
+            let best = policy::choose(groups(), want.max(SMALL))
+                .or_else(|| policy::choose(groups(), want))
+                .or_else(|| policy::roomiest(groups()));
+            let best = match best {
+                Some((_, known)) if known.longest < min => None,
+                best if loads < LOADS => best,
+                // Enough read. Take what is there, or go on if that is nothing.
+                best => policy::roomiest(known())
+                    .filter(|(_, known)| known.longest >= min)
+                    .or(best),
+            };
+            let Some((group, _)) = best else {
+                return Ok(None);
+            };
+            if group.with(|i| i.loaded) == Loaded::No {
+                loads += 1;
+                self.load_group(group)?;
+                continue;
+            }
+            let find = |map: &ExtentMap| {
+                if let Some(start) = map.first_fit(0, want, 1) {
+                    return Some(Extent { start, len: want });
+                }
+                let longest = map.longest().filter(|e| e.len >= min)?;
+                let len = longest.len.min(want);
+                Some(Extent { len, ..longest })
+            };
+            if let Some(found) = take(info, group, find, &pay) {
+                return Ok(Some(found));
+            }
+            // Somebody else was faster; what the group has left is known now.
+            kfs::task::cond_resched();
+        }
+    }
+
+    /// Allocates a tree block: of the chunk tree (`system`), or another one. Near `prev`, the one
+    /// that was allocated before it.
+    ///
+    /// Only for the committer; may read to find free space. `ENOSPC` if there is no place.
+    pub(crate) fn alloc_tree(&self, system: bool, prev: Option<Logical>) -> Result<Logical> {
+        let kind = match system {
+            true => Kind::System,
+            false => Kind::Metadata,
+        };
+        let info = self.info(kind)?;
+        let table = self.table()?;
+        let len = self.nodesize;
+        let committing = self.committing.load(Relaxed);
+        let eligible = |group: &BlockGroup| group.born().get() <= committing;
+        let behind = match prev {
+            Some(prev) => prev.get().saturating_add(len),
+            None => info.cursors.lock().small,
+        };
+        let take_at = |group: &BlockGroup, run: u64| {
+            let find = |map: &ExtentMap| {
+                let at = match map.free_at(behind) >= len && behind % len == 0 {
+                    true => behind,
+                    false => fit(map, behind, run, len)?,
+                };
+                Some(Extent { start: at, len })
+            };
+            take(info, group, find, Counters::pay_for_trees)
+        };
+        let near = table.get(behind).filter(|group| {
+            group.flags().types() == info.types && eligible(group) && self.is_usable(group)
+        });
+        let mut run = TREE_RUN.max(len);
+        let found = loop {
+            if let Some(found) = near.and_then(|group| take_at(group, run)) {
+                break found;
+            }
+            let groups = candidates(info, &table, eligible);
+            if let Some((group, _)) = policy::choose(groups, run) {
+                if group.with(|i| i.loaded) == Loaded::No {
+                    self.load_group(group)?;
+                    continue;
+                }
+                if let Some(found) = take_at(group, run) {
+                    break found;
+                }
+            }
+            if run <= len {
+                // The last way: any place, whatever the order of groups, aligned or not found.
+                break self.any_block(info, &table, eligible)?;
+            }
+            run = (run / 4).max(len);
+        };
+        info.cursors.lock().small = found.end();
+        Ok(Logical(found.start))
+    }
+
+    /// A tree block in whichever group has one, each looked into.
+    fn any_block(
+        &self,
+        info: &Info,
+        table: &GroupTable,
+        eligible: impl Fn(&BlockGroup) -> bool,
+    ) -> Result<Extent> {
+        let len = self.nodesize;
+        for (group, _) in candidates(info, table, eligible) {
+            self.load_group(group)?;
+            let find = |map: &ExtentMap| {
+                let start = map.first_fit(0, len, len)?;
+                Some(Extent { start, len })
+            };
+            if let Some(found) = take(info, group, find, Counters::pay_for_trees) {
+                return Ok(found);
+            }
+        }
+        Err(ENOSPC)
+    }
+
+    /// Whether something could be allocated from a group; reads its free space if it must.
+    fn is_usable(&self, group: &BlockGroup) -> bool {
+        group.longest() > 0 && self.load_group(group).is_ok()
+    }
+
+    /// Gives back what was allocated and never referred to.
+    ///
+    /// Only if nobody can be reading it: what was visible must be pinned
+    /// ([`Space::pin_reserved`]).
+    pub(crate) fn unalloc(&self, start: Logical, len: u64) {
+        let Some((info, group)) = self.group_of(start, len) else {
+            return;
+        };
+        group.with_room(|inner| {
+            inner.reserved = inner.reserved.saturating_sub(len);
+            info.with(|counters| counters.reserved = counters.reserved.saturating_sub(len));
+            self.free_in(&info, &group, inner, start.get(), len);
+        });
+        info.wake();
+    }
+}
+
+/// The groups of a kind, as policies see them.
+fn candidates<'a>(
+    info: &'a Info,
+    table: &'a GroupTable,
+    eligible: impl Fn(&BlockGroup) -> bool + 'a,
+) -> impl Iterator<Item = (&'a Arc<BlockGroup>, Candidate)> + 'a {
+    let own = move |group: &&Arc<BlockGroup>| {
+        group.flags().types() == info.types && group.longest() > 0 && eligible(group)
+    };
+    table.iter().filter(own).map(|group| {
+        let candidate = Candidate {
+            len: group.len(),
+            free: group.free_hint(),
+            longest: group.longest(),
+        };
+        (group, candidate)
+    })
+}
