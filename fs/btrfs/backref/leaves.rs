@@ -88,7 +88,7 @@ impl Backrefs<'_> {
             Err(_) => 0,
         };
         let key = Key::new(file.ino.get(), item::EXTENT_DATA, first);
-        let mut cursor = root.tree().seek(key)?;
+        let mut cursor = root.view().seek(key)?;
         let mut count = 0;
         while let Some((key, data)) = cursor.item() {
             let same_file = key.objectid == file.ino.get() && key.item_type == item::EXTENT_DATA;

@@ -43,13 +43,13 @@ pub(crate) struct Place {
 /// Answers questions about references.
 pub(crate) struct Backrefs<'a> {
     roots: &'a Roots,
-    extents: &'a TreeView,
+    extents: TreeView,
 }
 
 impl<'a> Backrefs<'a> {
     /// `EUCLEAN` if there is no extent tree (`rescue=ignorebadroots`).
     pub(crate) fn new(roots: &'a Roots) -> Result<Self> {
-        let extents = roots.standard().extent.as_ref().ok_or(EUCLEAN)?.tree();
+        let extents = roots.standard().extent.as_ref().ok_or(EUCLEAN)?.view();
         Ok(Self { roots, extents })
     }
 

@@ -74,7 +74,8 @@ impl Backrefs<'_> {
             Err(error) if error == ENOENT => return Ok(()),
             root => root?,
         };
-        let top = root.tree().root();
+        let tree = root.view();
+        let top = tree.root();
         if top.logical() == block.logical() {
             insert(&mut climb.trees, id)?;
             return Ok(());
@@ -84,7 +85,7 @@ impl Backrefs<'_> {
             return Ok(());
         };
         let above = block.level().saturating_add(1);
-        let Some(parent) = root.tree().node_at(&first, above)? else {
+        let Some(parent) = tree.node_at(&first, above)? else {
             return Ok(());
         };
         let slot = parent.node().search(&first);

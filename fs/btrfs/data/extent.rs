@@ -10,8 +10,9 @@ use btrfs_format::file_extent::{Compression, DiskExtent, FileExtent};
 use btrfs_format::key::{item, Key};
 use btrfs_format::types::{Ino, Logical};
 use kernel::prelude::*;
+use kernel::sync::Arc;
 
-use crate::tree::{Cursor, TreeView};
+use crate::tree::{LiveCursor, LiveTree};
 
 /// One more than the highest offset a file can have a byte at.
 pub(crate) const FILE_END: u64 = i64::MAX as u64;
@@ -166,7 +167,7 @@ impl Extent {
 
 /// Walks the extents of a file from a position on.
 pub(crate) struct Extents {
-    cursor: Cursor,
+    cursor: LiveCursor,
     ino: Ino,
     block: u64,
     /// Everything before this offset was returned.
@@ -177,7 +178,7 @@ pub(crate) struct Extents {
 
 impl Extents {
     /// Starts at the extent that covers `pos`. `block` is the sector size in bytes.
-    pub(crate) fn new(tree: &TreeView, ino: Ino, block: u64, pos: u64) -> Result<Self> {
+    pub(crate) fn new(tree: &Arc<LiveTree>, ino: Ino, block: u64, pos: u64) -> Result<Self> {
         let key = Key::new(ino.get(), item::EXTENT_DATA, pos);
         let mut cursor = tree.seek_at_or_before(key)?;
         let mut at = 0;
@@ -247,7 +248,7 @@ fn belongs(key: Key, ino: Ino) -> bool {
 }
 
 /// Where the last extent of a file ends that is not a hole; 0 if there is none.
-pub(crate) fn last_end(tree: &TreeView, ino: Ino, block: u64) -> Result<u64> {
+pub(crate) fn last_end(tree: &Arc<LiveTree>, ino: Ino, block: u64) -> Result<u64> {
     let key = Key::new(ino.get(), item::EXTENT_DATA, u64::MAX);
     let mut cursor = tree.seek_at_or_before(key)?;
     while let Some((found, data)) = cursor.item() {

@@ -18,21 +18,21 @@ use kernel::prelude::*;
 use crate::tree::{BlockRef, TreeView};
 
 /// Answers the question for the extents of one file, in the order of the file.
-pub(crate) struct Sharing<'a> {
-    extents: &'a TreeView,
-    tree: &'a TreeView,
+pub(crate) struct Sharing {
+    extents: TreeView,
+    tree: TreeView,
     ino: Ino,
     last_snapshot: Generation,
     /// The leaf that was last looked at, and whether the way to it is shared.
     leaf: Option<(Logical, bool)>,
 }
 
-impl<'a> Sharing<'a> {
+impl Sharing {
     /// `extents` is the extent tree, `tree` the subvolume, whose last snapshot was
     /// taken in transaction `last_snapshot`.
     pub(crate) fn new(
-        extents: &'a TreeView,
-        tree: &'a TreeView,
+        extents: TreeView,
+        tree: TreeView,
         ino: Ino,
         last_snapshot: Generation,
     ) -> Self {

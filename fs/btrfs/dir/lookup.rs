@@ -8,7 +8,7 @@ use btrfs_format::root::RootRef;
 use btrfs_format::types::{Ino, TreeId, NAME_MAX};
 use kernel::prelude::*;
 
-use crate::tree::TreeView;
+use crate::tree::LiveTree;
 
 /// What a name stands for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,7 +45,7 @@ impl Entry {
 ///
 /// Names whose hashes are equal share an item, so all names of the item are
 /// compared. Fails with `ENAMETOOLONG`, or with what reading the tree gives.
-pub(crate) fn find(tree: &TreeView, dir: Ino, name: &[u8]) -> Result<Option<Entry>> {
+pub(crate) fn find(tree: &LiveTree, dir: Ino, name: &[u8]) -> Result<Option<Entry>> {
     if name.len() > NAME_MAX {
         return Err(ENAMETOOLONG);
     }
@@ -65,7 +65,7 @@ pub(crate) fn find(tree: &TreeView, dir: Ino, name: &[u8]) -> Result<Option<Entr
 /// It does not in a snapshot: there the entry was copied with its directory, but
 /// the subvolume still hangs in the original only.
 pub(crate) fn is_mounted_at(
-    roots: &TreeView,
+    roots: &LiveTree,
     parent: TreeId,
     dir: Ino,
     name: &[u8],

@@ -6,8 +6,9 @@ use btrfs_format::inode::{InodeFlags, InodeItem, Timespec};
 use btrfs_format::key::{item, Key};
 use btrfs_format::types::Ino;
 use kernel::prelude::*;
+use kernel::sync::Arc;
 
-use crate::tree::TreeView;
+use crate::tree::{LiveCursor, LiveTree};
 
 /// Values of `FS_*_FL` (`linux/fs.h`): what `lsattr` shows.
 pub(crate) mod fsflag {
@@ -52,7 +53,7 @@ pub(crate) struct Facts {
 
 impl Facts {
     /// Reads the inode item of `ino`. `ENOENT`: there is none.
-    pub(crate) fn read(tree: &TreeView, ino: Ino) -> Result<Self> {
+    pub(crate) fn read(tree: &Arc<LiveTree>, ino: Ino) -> Result<Self> {
         let key = Key::new(ino.get(), item::INODE_ITEM, 0);
         let mut cursor = tree.seek(key)?;
         let (found, data) = cursor.item().ok_or(ENOENT)?;
@@ -92,7 +93,7 @@ impl Facts {
     }
 
     /// The cursor stands on the first attribute: looks whether one is an ACL.
-    fn note_xattrs(mut self, cursor: &mut crate::tree::Cursor) -> Result<Self> {
+    fn note_xattrs(mut self, cursor: &mut LiveCursor) -> Result<Self> {
         use btrfs_format::dir::DirItems;
 
         const PREFIX: &[u8] = b"system.posix_acl_";

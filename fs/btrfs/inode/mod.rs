@@ -21,7 +21,7 @@ use crate::data::cache::ExtentCache;
 use crate::data::extent::{Extent, Extents};
 use crate::mount::Fs;
 use crate::subvol::Subvol;
-use crate::tree::TreeView;
+use crate::tree::LiveTree;
 use facts::{Facts, Time};
 
 /// What identifies an inode in memory.
@@ -87,7 +87,7 @@ impl Inode {
     }
 
     /// The tree it is in.
-    pub(crate) fn tree(&self) -> &TreeView {
+    pub(crate) fn tree(&self) -> &Arc<LiveTree> {
         self.subvol.tree()
     }
 

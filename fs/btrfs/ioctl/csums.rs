@@ -206,7 +206,7 @@ impl Report<'_> {
         let fs = self.inode.data().fs();
         let tree = fs.roots().standard().csum.as_ref().ok_or(EUCLEAN)?;
         let sums = tree
-            .tree()
+            .view()
             .csums_for(fs.volume().geometry(), data, len)?
             .data;
         user::write_bytes(self.place(self.used.saturating_add(ENTRY_SIZE))?, &sums)

@@ -11,7 +11,7 @@ use crate::{
     backref::pause,
     inode,
     mount::Fs,
-    tree::TreeView,
+    tree::LiveTree,
     vfs::{Btrfs, BtrfsInode},
 };
 use btrfs_format::{
@@ -20,7 +20,7 @@ use btrfs_format::{
     root::RootRef,
     types::{Ino, TreeId},
 };
-use kernel::{ioctl::_IOWR, prelude::*};
+use kernel::{ioctl::_IOWR, prelude::*, sync::Arc};
 use kfs::fs::{capable, Access, Capability, File};
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -106,7 +106,7 @@ impl<'a> Tail<'a> {
 
 /// Gives the last of the directories that `ino` has a name in, and the name there, to `f`.
 /// `ENOENT` if there is none.
-fn with_parent<R>(tree: &TreeView, ino: Ino, f: impl FnOnce(Ino, &[u8]) -> R) -> Result<R> {
+fn with_parent<R>(tree: &Arc<LiveTree>, ino: Ino, f: impl FnOnce(Ino, &[u8]) -> R) -> Result<R> {
     let cursor = tree.seek_at_or_before(Key::new(ino.get(), item::INODE_REF, u64::MAX))?;
     let (key, data) = cursor.item().ok_or(ENOENT)?;
     if key.objectid != ino.get() || key.item_type != item::INODE_REF {
@@ -136,7 +136,7 @@ pub(crate) fn ino_lookup(fs: &Fs, inode: &BtrfsInode, arg: usize) -> Result<isiz
         let mut path = Tail::new(&mut given.name);
         // Each step makes the path longer, so this ends.
         while ino != Ino::ROOT_DIR {
-            ino = with_parent(root.tree(), ino, |parent, name| {
+            ino = with_parent(&root, ino, |parent, name| {
                 path.prepend(name).map(|()| parent)
             })??;
         }
@@ -161,7 +161,7 @@ pub(crate) fn ino_lookup_user(fs: &Fs, file: &File<Btrfs>, arg: usize) -> Result
         path_to(file, top, dir, path)?;
     }
     let key = Key::new(node.subvol().id().get(), item::ROOT_REF, given.treeid);
-    let found = fs.roots().tree().tree().get(key)?.ok_or(ENOENT)?;
+    let found = fs.roots().tree().get(key)?.ok_or(ENOENT)?;
     let link = RootRef::parse(&found).ok_or(EUCLEAN)?;
     if link.dirid != dir {
         return Err(EINVAL);
@@ -238,7 +238,7 @@ pub(crate) fn ino_paths(inode: &BtrfsInode, arg: usize) -> Result<isize> {
 const MAX_PATH: usize = 1 << 20;
 
 /// Adds the path of `name` in directory `dir`.
-fn add_path(tree: &TreeView, paths: &mut Container, dir: Ino, name: &[u8]) -> Result {
+fn add_path(tree: &Arc<LiveTree>, paths: &mut Container, dir: Ino, name: &[u8]) -> Result {
     // From its end, each byte: so it grows where a vector can.
     let mut path = KVVec::new();
     push_reversed(&mut path, name)?;
@@ -274,7 +274,11 @@ fn push_reversed(path: &mut KVVec<u8>, name: &[u8]) -> Result {
 }
 
 /// As [`with_parent`], but gives the first.
-fn with_first_parent<R>(tree: &TreeView, ino: Ino, f: impl FnOnce(Ino, &[u8]) -> R) -> Result<R> {
+fn with_first_parent<R>(
+    tree: &Arc<LiveTree>,
+    ino: Ino,
+    f: impl FnOnce(Ino, &[u8]) -> R,
+) -> Result<R> {
     let cursor = tree.seek(Key::new(ino.get(), item::INODE_REF, 0))?;
     let (key, data) = cursor.item().ok_or(ENOENT)?;
     if key.objectid != ino.get() || key.item_type != item::INODE_REF {

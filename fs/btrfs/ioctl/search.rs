@@ -207,10 +207,10 @@ fn search(
         return Ok(Some(HEADER_SIZE));
     }
     let outcome = match key.tree_id {
-        0 => Search::new(key, addr, room).run(inode.data().tree())?,
+        0 => Search::new(key, addr, room).run(&inode.data().tree().view())?,
         id => {
             let root = fs.roots().get(TreeId(id))?;
-            Search::new(key, addr, room).run(root.tree())?
+            Search::new(key, addr, room).run(&root.view())?
         }
     };
     key.nr_items = outcome.found;

@@ -140,7 +140,7 @@ fn balance(fs: &Fs) -> Result<Option<BalanceItem>> {
         item_type: item::TEMPORARY_ITEM,
         offset: 0,
     };
-    let found = fs.roots().tree().tree().get(key)?;
+    let found = fs.roots().tree().get(key)?;
     Ok(found.and_then(|data| BalanceItem::from_bytes(&data).cloned()))
 }
 
@@ -201,7 +201,7 @@ pub(crate) fn quota_rescan_status(fs: &Fs, arg: usize) -> Result<isize> {
         reserved: [0; 6],
     };
     if let Some(quota) = &fs.roots().standard().quota {
-        let found = quota.tree().get(key)?;
+        let found = quota.get(key)?;
         let found = found.as_deref().and_then(QgroupStatusItem::from_prefix);
         if let Some((item, _)) = found.filter(|(item, _)| item.flags.get() & RESCAN != 0) {
             status.flags = 1;
@@ -249,7 +249,7 @@ pub(crate) fn dev_replace(fs: &Fs, arg: usize) -> Result<isize> {
         offset: 0,
     };
     let found = match &fs.roots().standard().device {
-        Some(devices) => devices.tree().get(key)?,
+        Some(devices) => devices.get(key)?,
         None => None,
     };
     let item = found.as_deref().and_then(DevReplaceItem::parse);

@@ -181,9 +181,7 @@ fn info(fs: &Fs, inode: &BtrfsInode) -> Result<KBox<SubvolInfo>> {
 /// Fills in where the subvolume `id` hangs. `ENOENT` if it does not any more.
 fn name(fs: &Fs, id: TreeId, info: &mut SubvolInfo) -> Result {
     let roots = fs.roots().tree();
-    let cursor = roots
-        .tree()
-        .seek(Key::new(id.get(), item::ROOT_BACKREF, 0))?;
+    let cursor = roots.seek(Key::new(id.get(), item::ROOT_BACKREF, 0))?;
     let (key, data) = cursor.item().ok_or(EUCLEAN)?;
     if key.objectid != id.get() || key.item_type != item::ROOT_BACKREF {
         return Err(ENOENT);
@@ -206,9 +204,7 @@ pub(crate) fn get_rootref(fs: &Fs, inode: &BtrfsInode, arg: usize) -> Result<isi
     let mut args = Arg::<RootRefs>::read(arg)?;
     let refs = args.get_mut()?;
     let roots = fs.roots().tree();
-    let mut cursor = roots
-        .tree()
-        .seek(Key::new(id, item::ROOT_REF, refs.min_treeid))?;
+    let mut cursor = roots.seek(Key::new(id, item::ROOT_REF, refs.min_treeid))?;
     let mut found = 0;
     let mut result = Ok(0);
     loop {

@@ -147,7 +147,7 @@ impl Fs {
             return Ok(None);
         };
         let csums = tree
-            .tree()
+            .view()
             .csums_for(self.volume.geometry(), address, len)?;
         for hole in csums.holes.iter() {
             self.log().warn_limited(format_args!(
@@ -160,7 +160,7 @@ impl Fs {
 
     /// The path of subvolume `id` below the top-level subvolume, with a leading slash.
     pub(crate) fn subvol_path(&self, id: TreeId) -> Result<KVec<u8>> {
-        path::of(self.roots.tree().tree(), id, |id| {
+        path::of(self.roots.tree(), id, |id| {
             Ok(self.subvols.get(id)?.tree().clone())
         })
     }

@@ -13,7 +13,7 @@ use btrfs_format::superblock::{CompatRo, Incompat};
 use btrfs_format::types::{objectid, Logical, TreeId};
 use core::fmt;
 use kernel::prelude::*;
-use kernel::sync::Arc;
+use kernel::sync::{atomic::Atomic, Arc};
 use kfs::log::Level;
 
 use super::fs::{self, Fs, Parts};
@@ -21,7 +21,7 @@ use super::options::{Flags, Loudness, Options, Report};
 use super::show;
 use super::source::Source;
 use crate::space::{statfs, Space, Summary};
-use crate::tree::{self, ChunkVisitor, Root, RootOptions, Roots, TreeCache, Verifier};
+use crate::tree::{self, ChunkVisitor, LiveTree, RootOptions, Roots, TreeCache, Verifier};
 use crate::volume::log::{ErrorName, State};
 use crate::volume::registry::Found;
 use crate::volume::{Log, OpenOptions, Volume};
@@ -100,9 +100,9 @@ fn open_trees(volume: &Arc<Volume>, options: &Options) -> Result<Arc<Roots>> {
     let verifier = Verifier {
         geometry: *volume.geometry(),
         incompat: superblock.incompat(),
-        generation: superblock.generation(),
+        generation: Atomic::new(superblock.generation().get()),
         fsid: superblock.metadata_uuid(),
-        writable: false,
+        writable: Atomic::new(false),
         crc32c: kfs::csum::crc32c_raw,
         checksum: super::source::checksum,
         ignore_checksums: options.has(Flags::IGNOREMETACSUMS),
@@ -110,7 +110,7 @@ fn open_trees(volume: &Arc<Volume>, options: &Options) -> Result<Arc<Roots>> {
     let limit = kfs::mem::total_ram() / CACHE_SHARE;
     let cache = TreeCache::new(source, verifier, limit)?;
     let chunk = Roots::open_chunk_tree(&cache, superblock)?;
-    tree::read_chunk_tree(chunk.tree(), &mut Members(volume))
+    tree::read_chunk_tree(&chunk.view(), &mut Members(volume))
         .and_then(|()| volume.seal())
         .inspect_err(|e| {
             log.error(format_args!("failed to read chunk tree: {}", ErrorName(*e)));
@@ -146,7 +146,7 @@ fn load_device_stats(volume: &Volume, roots: &Roots) -> Result {
     };
     volume.load_stats(|devid| {
         let key = Key::new(objectid::DEV_STATS, item::PERSISTENT_ITEM, devid.get());
-        let found = tree.tree().get(key)?;
+        let found = tree.get(key)?;
         Ok(found.map(|data| parse_dev_stats(&data)))
     })
 }
@@ -202,7 +202,7 @@ fn global_reserve(volume: &Volume, roots: &Roots, options: &Options) -> u64 {
         return 0;
     }
     let standard = roots.standard();
-    let trees: [Option<&Arc<Root>>; 4] = [
+    let trees: [Option<&Arc<LiveTree>>; 4] = [
         standard.extent.as_ref(),
         standard.csum.as_ref(),
         standard.free_space.as_ref(),

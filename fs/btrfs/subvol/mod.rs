@@ -11,34 +11,46 @@
 
 pub(crate) mod path;
 
+use btrfs_format::key::Key;
 use btrfs_format::types::{Ino, TreeId};
 use kernel::prelude::*;
 use kernel::rbtree::{RBTree, RBTreeNode};
 use kernel::sync::{new_mutex, Arc, Mutex};
 use kfs::fs::{AnonDev, DeviceNumber};
 
-use crate::tree::{Root, Roots, TreeView};
+use crate::tree::{LiveTree, Roots};
 
 /// A subvolume in use.
+#[pin_data]
 pub(crate) struct Subvol {
-    root: Arc<Root>,
+    tree: Arc<LiveTree>,
     dev: AnonDev,
+    root_dir: Ino,
+    /// The inode number to give out next, once that is known.
+    #[pin]
+    next_ino: Mutex<Option<Ino>>,
 }
 
 impl Subvol {
+    fn new(tree: Arc<LiveTree>) -> Result<Arc<Self>> {
+        let root_dir = Ino(tree.item().root_dirid.get());
+        let init = try_pin_init!(Self {
+            tree,
+            dev: AnonDev::new()?,
+            root_dir,
+            next_ino <- new_mutex!(None, "btrfs-next-ino"),
+        });
+        Arc::pin_init(init, GFP_KERNEL)
+    }
+
     /// Its id.
     pub(crate) fn id(&self) -> TreeId {
-        self.root.id()
+        self.tree.id()
     }
 
-    /// Its tree as of the last commit.
-    pub(crate) fn tree(&self) -> &TreeView {
-        self.root.tree()
-    }
-
-    /// Its root item and what else is known of the tree.
-    pub(crate) fn root(&self) -> &Arc<Root> {
-        &self.root
+    /// Its tree.
+    pub(crate) fn tree(&self) -> &Arc<LiveTree> {
+        &self.tree
     }
 
     /// The device that its files are on as far as `stat` is concerned.
@@ -48,12 +60,38 @@ impl Subvol {
 
     /// Its root directory.
     pub(crate) fn root_dir(&self) -> Ino {
-        Ino(self.root.item().root_dirid.get())
+        self.root_dir
     }
 
     /// Whether nothing in it may be changed.
     pub(crate) fn is_readonly(&self) -> bool {
-        self.root.is_readonly()
+        self.tree.is_readonly()
+    }
+
+    /// A number for a new inode, which no inode had since the subvolume was opened.
+    ///
+    /// The first call searches the tree. `ENOSPC`: all numbers were given out.
+    pub(crate) fn alloc_ino(&self) -> Result<Ino> {
+        let mut next = self.next_ino.lock();
+        let ino = match *next {
+            Some(ino) => ino,
+            None => self.first_unused()?,
+        };
+        if ino > Ino::LAST_FREE {
+            return Err(ENOSPC);
+        }
+        *next = Some(Ino(ino.get().saturating_add(1)));
+        Ok(ino)
+    }
+
+    /// The number behind that of the last inode in the tree.
+    fn first_unused(&self) -> Result<Ino> {
+        let end = Key::new(Ino::LAST_FREE.get(), u8::MAX, u64::MAX);
+        let last = self.tree.seek_at_or_before(end)?.key();
+        let last = last
+            .map_or(0, |key| key.objectid)
+            .max(Ino::FIRST_FREE.get());
+        Ok(Ino(last.saturating_add(1)))
     }
 }
 
@@ -82,9 +120,7 @@ impl SubvolTable {
         if !id.is_fstree() {
             return Err(ENOENT);
         }
-        let root = self.roots.get(id)?;
-        let dev = AnonDev::new()?;
-        let fresh = Arc::new(Subvol { root, dev }, GFP_KERNEL)?;
+        let fresh = Subvol::new(self.roots.get(id)?)?;
         let node = RBTreeNode::new(id.get(), fresh.clone(), GFP_KERNEL)?;
         let mut open = self.open.lock();
         if let Some(subvol) = open.get(&id.get()) {
@@ -92,5 +128,12 @@ impl SubvolTable {
         }
         open.insert(node);
         Ok(fresh)
+    }
+
+    /// Forgets the subvolume `id`: those who use it go on, nobody else finds it.
+    pub(crate) fn forget(&self, id: TreeId) {
+        let known = self.open.lock().remove(&id.get());
+        drop(known);
+        self.roots.forget(id);
     }
 }

@@ -7,8 +7,9 @@ use btrfs_format::key::{item, Key};
 use btrfs_format::root::RootRef;
 use btrfs_format::types::{Ino, TreeId};
 use kernel::prelude::*;
+use kernel::sync::Arc;
 
-use crate::tree::TreeView;
+use crate::tree::LiveTree;
 
 /// Longest path, with the zero byte behind it (`PATH_MAX`).
 const PATH_MAX: usize = 4096;
@@ -59,9 +60,9 @@ impl Tail {
 /// `roots` is the tree of roots; `open` opens a subvolume. `ENOENT`: the subvolume,
 /// or one above it, is not linked anywhere; `ENAMETOOLONG`.
 pub(crate) fn of(
-    roots: &TreeView,
+    roots: &Arc<LiveTree>,
     mut id: TreeId,
-    mut open: impl FnMut(TreeId) -> Result<TreeView>,
+    mut open: impl FnMut(TreeId) -> Result<Arc<LiveTree>>,
 ) -> Result<KVec<u8>> {
     let mut path = Tail::new()?;
     let mut steps = 0;
@@ -95,7 +96,7 @@ pub(crate) fn of(
 }
 
 /// Puts the name of directory `dir` before `path`; returns the directory above.
-fn prepend_dir(tree: &TreeView, dir: Ino, path: &mut Tail) -> Result<Ino> {
+fn prepend_dir(tree: &Arc<LiveTree>, dir: Ino, path: &mut Tail) -> Result<Ino> {
     let cursor = tree.seek_at_or_before(Key::new(dir.get(), item::INODE_REF, u64::MAX))?;
     let (key, data) = cursor.item().ok_or(ENOENT)?;
     if key.objectid != dir.get() || key.item_type != item::INODE_REF {

@@ -79,7 +79,7 @@ fn read(fs: &Fs) -> Result<Option<(Status, KVVec<Group>)>> {
     };
     let mut status = QgroupStatusFlags::empty();
     let mut groups: KVVec<Group> = KVVec::new();
-    let mut cursor = root.tree().seek(Key::MIN)?;
+    let mut cursor = root.view().seek(Key::MIN)?;
     while let Some((key, data)) = cursor.item() {
         match key.item_type {
             item::QGROUP_STATUS => {

@@ -118,6 +118,28 @@ impl TreeCache {
         Ok(block)
     }
 
+    /// Files a block that a commit wrote, so that nobody has to read it.
+    ///
+    /// The caller vouches for the bytes as [`Verifier`] does for those it reads. `EUCLEAN` if a
+    /// block with this address and generation is there.
+    pub(crate) fn insert(&self, buf: BlockBuf) -> Result<BlockRef> {
+        let _nofs = NoFs::enter();
+        let block = self.index.make(buf)?;
+        let expect = Expect {
+            logical: block.logical(),
+            generation: block.generation(),
+            level: block.level(),
+            tree: None,
+            first: None,
+        };
+        match self.index.look(&expect)? {
+            Found::Missing(ticket) => ticket.finish(Ok(block.clone())),
+            _ => return Err(EUCLEAN),
+        }
+        self.index.trim();
+        Ok(block)
+    }
+
     /// The child at `slot` of `parent`, whose keys must be below `upper`; it is linked.
     ///
     /// Errors are those of [`Self::get`], and `EUCLEAN` when parent and child do not fit.

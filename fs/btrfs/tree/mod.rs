@@ -58,7 +58,7 @@ pub(crate) use cursor::{Cursor, ItemRef};
 pub(crate) use live::{Item, LiveTree};
 pub(crate) use merge::LiveCursor;
 pub(crate) use overlay::{Collected, Edit, EditContext, ItemBuf, Overlay};
-pub(crate) use roots::{Root, RootOptions, Roots, Standard};
+pub(crate) use roots::{RootOptions, Roots, Standard};
 pub(crate) use stages::{read_block_groups, read_chunk_tree, BlockGroup, ChunkVisitor};
 pub(crate) use verify::Verifier;
 pub(crate) use view::{Epoch, TreeView};

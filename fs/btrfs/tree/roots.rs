@@ -21,6 +21,7 @@ use kernel::{
 
 use super::block::Expect;
 use super::cache::{BlockSource, Severity, TreeCache};
+use super::live::LiveTree;
 use super::view::TreeView;
 
 /// Options of mounting that say what to do about trees that cannot be opened.
@@ -42,88 +43,33 @@ struct RootPtr {
     level: u8,
 }
 
-/// An open tree.
-pub(crate) struct Root {
-    view: TreeView,
-    /// The root item; that of the trees the superblock points at is made up.
-    item: RootItem,
-    /// The offset of the root item's key: for a snapshot the transaction that made it.
-    key_offset: u64,
-}
-
-impl Root {
-    fn new(view: TreeView, item: RootItem, key_offset: u64) -> Result<Arc<Self>> {
-        let root = Self {
-            view,
-            item,
-            key_offset,
-        };
-        Ok(Arc::new(root, GFP_KERNEL)?)
-    }
-
-    /// The tree's id.
-    pub(crate) fn id(&self) -> TreeId {
-        self.view.id()
-    }
-
-    /// The tree as of the last commit.
-    pub(crate) fn view(&self) -> TreeView {
-        self.view.clone()
-    }
-
-    /// The same, without a copy: for searches that end before the next commit is published.
-    pub(crate) fn tree(&self) -> &TreeView {
-        &self.view
-    }
-
-    /// The root item as of the last commit.
-    pub(crate) fn item(&self) -> &RootItem {
-        &self.item
-    }
-
-    /// The offset of the root item's key.
-    pub(crate) fn key_offset(&self) -> u64 {
-        self.key_offset
-    }
-
-    /// Whether the subvolume is read-only.
-    pub(crate) fn is_readonly(&self) -> bool {
-        self.item.is_readonly()
-    }
-
-    /// Whether the subvolume was deleted and only waits for being dropped.
-    pub(crate) fn is_dead(&self) -> bool {
-        self.item.refs.get() == 0
-    }
-}
-
 /// The trees that there is one of. What may be missing is an `Option`.
 #[derive(Default)]
 pub(crate) struct Standard {
     /// Extents and their references.
-    pub(crate) extent: Option<Arc<Root>>,
+    pub(crate) extent: Option<Arc<LiveTree>>,
     /// Checksums of data.
-    pub(crate) csum: Option<Arc<Root>>,
+    pub(crate) csum: Option<Arc<LiveTree>>,
     /// Device extents, statistics and replace state.
-    pub(crate) device: Option<Arc<Root>>,
+    pub(crate) device: Option<Arc<LiveTree>>,
     /// Free space, if kept in a tree.
-    pub(crate) free_space: Option<Arc<Root>>,
+    pub(crate) free_space: Option<Arc<LiveTree>>,
     /// Block groups, if not in the extent tree.
-    pub(crate) block_group: Option<Arc<Root>>,
+    pub(crate) block_group: Option<Arc<LiveTree>>,
     /// Quotas, if enabled.
-    pub(crate) quota: Option<Arc<Root>>,
+    pub(crate) quota: Option<Arc<LiveTree>>,
     /// Subvolumes by UUID.
-    pub(crate) uuid: Option<Arc<Root>>,
+    pub(crate) uuid: Option<Arc<LiveTree>>,
     /// The data that relocation moves.
-    pub(crate) data_reloc: Option<Arc<Root>>,
+    pub(crate) data_reloc: Option<Arc<LiveTree>>,
 }
 
 /// All trees of a filesystem.
 #[pin_data]
 pub(crate) struct Roots {
     cache: Arc<TreeCache>,
-    chunk: Arc<Root>,
-    tree: Arc<Root>,
+    chunk: Arc<LiveTree>,
+    tree: Arc<LiveTree>,
     standard: Standard,
     block_groups_apart: bool,
     root_dir: u64,
@@ -131,7 +77,7 @@ pub(crate) struct Roots {
     backup: Option<usize>,
     /// Subvolumes that were asked for, by id.
     #[pin]
-    subvols: Mutex<RBTree<u64, Arc<Root>>>,
+    subvols: Mutex<RBTree<u64, Arc<LiveTree>>>,
 }
 
 impl Roots {
@@ -141,7 +87,7 @@ impl Roots {
     pub(crate) fn open_chunk_tree(
         cache: &Arc<TreeCache>,
         superblock: &Superblock,
-    ) -> Result<Arc<Root>> {
+    ) -> Result<Arc<LiveTree>> {
         let at = RootPtr {
             logical: superblock.chunk_root(),
             generation: superblock.chunk_root_generation(),
@@ -160,7 +106,7 @@ impl Roots {
     /// Fails with what reading failed with, or `ENOENT` when a tree is missing.
     pub(crate) fn open(
         cache: &Arc<TreeCache>,
-        chunk: Arc<Root>,
+        chunk: Arc<LiveTree>,
         superblock: &Superblock,
         options: RootOptions,
     ) -> Result<Arc<Self>> {
@@ -204,12 +150,12 @@ impl Roots {
     }
 
     /// The chunk tree.
-    pub(crate) fn chunk(&self) -> &Arc<Root> {
+    pub(crate) fn chunk(&self) -> &Arc<LiveTree> {
         &self.chunk
     }
 
     /// The tree of roots.
-    pub(crate) fn tree(&self) -> &Arc<Root> {
+    pub(crate) fn tree(&self) -> &Arc<LiveTree> {
         &self.tree
     }
 
@@ -219,7 +165,7 @@ impl Roots {
     }
 
     /// The tree with the block group items: one of its own, or the extent tree.
-    pub(crate) fn block_group(&self) -> Option<&Arc<Root>> {
+    pub(crate) fn block_group(&self) -> Option<&Arc<LiveTree>> {
         if self.block_groups_apart {
             self.standard.block_group.as_ref()
         } else {
@@ -234,13 +180,13 @@ impl Roots {
 
     /// The last committed transaction.
     pub(crate) fn generation(&self) -> Generation {
-        self.tree.tree().generation()
+        self.tree.view().generation()
     }
 
     /// The tree with this id; a subvolume is opened if it is not yet.
     ///
     /// Fails with `ENOENT` when there is none, or it was deleted.
-    pub(crate) fn get(&self, id: TreeId) -> Result<Arc<Root>> {
+    pub(crate) fn get(&self, id: TreeId) -> Result<Arc<LiveTree>> {
         let root = self.get_even_dead(id)?;
         // Only subvolumes are deleted: mkfs gives the quota tree no reference.
         if id.is_fstree() && root.is_dead() {
@@ -250,7 +196,7 @@ impl Roots {
     }
 
     /// As [`Self::get`], but finds subvolumes too that were deleted and not dropped yet.
-    pub(crate) fn get_even_dead(&self, id: TreeId) -> Result<Arc<Root>> {
+    pub(crate) fn get_even_dead(&self, id: TreeId) -> Result<Arc<LiveTree>> {
         if let Some(root) = self.find_standard(id) {
             return Ok(root.clone());
         }
@@ -260,7 +206,7 @@ impl Roots {
         if let Some(root) = self.subvols.lock().get(&id.get()) {
             return Ok(root.clone());
         }
-        let root = open_subvol(self.tree.tree(), id)?;
+        let root = open_subvol(&self.tree.view(), id)?;
         let node = RBTreeNode::new(id.get(), root.clone(), GFP_KERNEL)?;
         let mut subvols = self.subvols.lock();
         // Somebody may have been faster.
@@ -271,7 +217,34 @@ impl Roots {
         Ok(root)
     }
 
-    fn find_standard(&self, id: TreeId) -> Option<&Arc<Root>> {
+    /// Makes a tree that has no block yet; the next commit gives it a root. `item` is its root
+    /// item, which the caller puts into the tree of roots under an offset of `key_offset`.
+    ///
+    /// `EEXIST`: there is a tree with this id.
+    pub(crate) fn create(
+        &self,
+        id: TreeId,
+        item: RootItem,
+        key_offset: u64,
+    ) -> Result<Arc<LiveTree>> {
+        let view = TreeView::empty(self.cache.clone(), id)?;
+        let tree = LiveTree::new(view, item, key_offset)?;
+        let node = RBTreeNode::new(id.get(), tree.clone(), GFP_KERNEL)?;
+        let mut subvols = self.subvols.lock();
+        if self.find_standard(id).is_some() || subvols.get(&id.get()).is_some() {
+            return Err(EEXIST);
+        }
+        subvols.insert(node);
+        Ok(tree)
+    }
+
+    /// Forgets a subvolume: those who have it go on, nobody else finds it.
+    pub(crate) fn forget(&self, id: TreeId) {
+        let known = self.subvols.lock().remove(&id.get());
+        drop(known);
+    }
+
+    fn find_standard(&self, id: TreeId) -> Option<&Arc<LiveTree>> {
         let standard = &self.standard;
         match id {
             TreeId::ROOT_TREE => Some(&self.tree),
@@ -294,7 +267,7 @@ impl Roots {
     pub(crate) fn default_subvol(&self) -> Result<TreeId> {
         const NAME: &[u8] = b"default";
         let key = Key::new(self.root_dir, item::DIR_ITEM, name_hash(NAME));
-        let entry = self.tree.tree().get(key)?;
+        let entry = self.tree.get(key)?;
         let found = entry
             .as_ref()
             .and_then(|item| DirItems::new(item).find_name(NAME));
@@ -304,7 +277,7 @@ impl Roots {
     /// Whether an orphan item says that dropping the subvolume `id` has begun or must.
     pub(crate) fn is_orphan(&self, id: TreeId) -> Result<bool> {
         let key = Key::new(objectid::ORPHAN, item::ORPHAN_ITEM, id.get());
-        Ok(self.tree.tree().get(key)?.is_some())
+        Ok(self.tree.get(key)?.is_some())
     }
 }
 
@@ -331,14 +304,14 @@ fn backups(superblock: &Superblock) -> impl Iterator<Item = (usize, RootPtr)> + 
 }
 
 /// Opens the tree whose root block is `at`, where a superblock says.
-fn open_at(cache: &Arc<TreeCache>, id: TreeId, at: RootPtr) -> Result<Arc<Root>> {
+fn open_at(cache: &Arc<TreeCache>, id: TreeId, at: RootPtr) -> Result<Arc<LiveTree>> {
     let view = open_view(cache, id, at)?;
     let mut item = RootItem::zeroed();
     item.bytenr = at.logical.into();
     item.generation = at.generation.into();
     item.level = at.level;
     item.refs = 1.into();
-    Root::new(view, item, 0)
+    LiveTree::new(view, item, 0)
 }
 
 fn open_view(cache: &Arc<TreeCache>, id: TreeId, at: RootPtr) -> Result<TreeView> {
@@ -365,7 +338,7 @@ fn open_view(cache: &Arc<TreeCache>, id: TreeId, at: RootPtr) -> Result<TreeView
 }
 
 /// Opens a tree by its root item.
-fn open_item(tree: &TreeView, key: Key, data: &[u8]) -> Result<Arc<Root>> {
+fn open_item(tree: &TreeView, key: Key, data: &[u8]) -> Result<Arc<LiveTree>> {
     let mut item = RootItem::parse(data).ok_or(EUCLEAN)?;
     if !item
         .inode
@@ -382,18 +355,18 @@ fn open_item(tree: &TreeView, key: Key, data: &[u8]) -> Result<Arc<Root>> {
         level: item.level,
     };
     let view = open_view(tree.cache(), TreeId(key.objectid), at)?;
-    Root::new(view, item, key.offset)
+    LiveTree::new(view, item, key.offset)
 }
 
 /// Opens a standard tree.
-fn open_standard_tree(tree: &TreeView, id: TreeId) -> Result<Arc<Root>> {
+fn open_standard_tree(tree: &TreeView, id: TreeId) -> Result<Arc<LiveTree>> {
     let key = Key::new(id.get(), item::ROOT_ITEM, 0);
     let item = tree.get(key)?.ok_or(ENOENT)?;
     open_item(tree, key, &item)
 }
 
 /// Opens a subvolume: by the last of its root items, whatever transaction made it.
-fn open_subvol(tree: &TreeView, id: TreeId) -> Result<Arc<Root>> {
+fn open_subvol(tree: &TreeView, id: TreeId) -> Result<Arc<LiveTree>> {
     let cursor = tree.seek_at_or_before(Key::new(id.get(), item::ROOT_ITEM, u64::MAX))?;
     match cursor.item() {
         Some((key, data)) if key.objectid == id.get() && key.item_type == item::ROOT_ITEM => {
@@ -413,12 +386,12 @@ fn open_standard(
     at: RootPtr,
     superblock: &Superblock,
     options: RootOptions,
-) -> Result<(Arc<Root>, Standard)> {
+) -> Result<(Arc<LiveTree>, Standard)> {
     let log = cache.source();
     let root = open_at(cache, TreeId::ROOT_TREE, at).inspect_err(|&_error| {
         log.report(Severity::Warning, format_args!("couldn't read tree root"));
     })?;
-    let tree = root.tree();
+    let tree = &root.view();
     let compat_ro = superblock.compat_ro();
     let mut standard = Standard {
         extent: open_named(log, tree, TreeId::EXTENT_TREE, "extent", options)?,
@@ -455,7 +428,7 @@ fn open_named(
     id: TreeId,
     name: &str,
     options: RootOptions,
-) -> Result<Option<Arc<Root>>> {
+) -> Result<Option<Arc<LiveTree>>> {
     let result = open_standard_tree(tree, id);
     if result.is_err() {
         log.report(Severity::Error, format_args!("failed to load root {name}"));
@@ -471,7 +444,7 @@ fn open_wanted(
     tree: &TreeView,
     id: TreeId,
     options: RootOptions,
-) -> Result<Option<Arc<Root>>> {
+) -> Result<Option<Arc<LiveTree>>> {
     match open_standard_tree(tree, id) {
         Ok(root) => Ok(Some(root)),
         Err(_) if options.ignore_bad => Ok(None),

@@ -186,9 +186,9 @@ fn open(image: Image, root: &Expect, limit: usize) -> Result<(TreeView, Arc<Imag
     let verifier = Verifier {
         geometry: Geometry::new(4096, NODESIZE, CsumType::Crc32c).ok_or(EINVAL)?,
         incompat: Incompat::empty(),
-        generation: GENERATION,
+        generation: Atomic::new(GENERATION.get()),
         fsid: FSID,
-        writable: false,
+        writable: Atomic::new(false),
         crc32c,
         checksum: |_, _| [0; CSUM_AREA],
         ignore_checksums: false,

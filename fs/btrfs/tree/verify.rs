@@ -16,6 +16,7 @@ use btrfs_format::superblock::Incompat;
 use btrfs_format::types::{Generation, Uuid, CSUM_AREA, MAX_LEVEL};
 use core::fmt;
 use kernel::prelude::*;
+use kernel::sync::atomic::{Atomic, Relaxed};
 
 use super::block::{Expect, TreeBlock};
 use super::cache::{BlockSource, Severity};
@@ -26,12 +27,13 @@ pub(crate) struct Verifier {
     pub(crate) geometry: Geometry,
     /// Feature bits of the superblock.
     pub(crate) incompat: Incompat,
-    /// The superblock's generation.
-    pub(crate) generation: Generation,
+    /// The newest generation that blocks may have: the superblock's. See
+    /// [`Self::set_generation`].
+    pub(crate) generation: Atomic<u64>,
     /// The metadata UUID; blocks of seeds have others.
     pub(crate) fsid: Uuid,
     /// Whether the filesystem may be written.
-    pub(crate) writable: bool,
+    pub(crate) writable: Atomic<bool>,
     /// The routine that hashes names.
     pub(crate) crc32c: Crc32c,
     /// Checksum of a byte string, left-aligned.
@@ -84,6 +86,21 @@ impl fmt::Display for Hex<'_> {
 }
 
 impl Verifier {
+    /// The newest generation that blocks may have.
+    pub(crate) fn generation(&self) -> Generation {
+        Generation(self.generation.load(Relaxed))
+    }
+
+    /// Allows blocks of a transaction, before anyone can come upon one.
+    pub(crate) fn set_generation(&self, generation: Generation) {
+        self.generation.store(generation.get(), Relaxed);
+    }
+
+    /// Notes whether the filesystem may be written.
+    pub(crate) fn set_writable(&self, writable: bool) {
+        self.writable.store(writable, Relaxed);
+    }
+
     /// Checks the bytes that `mirror` has of a block, and logs what is wrong.
     ///
     /// `EIO` for what a bad device does, `EUCLEAN` for what only a bug or an attacker does.
@@ -248,9 +265,9 @@ impl Verifier {
         let context = CheckContext {
             geometry: self.geometry,
             incompat: self.incompat,
-            generation: self.generation,
+            generation: self.generation(),
             fsids: &[fsid],
-            writable: self.writable,
+            writable: self.writable.load(Relaxed),
             crc32c: self.crc32c,
         };
         let expected = Expected {

@@ -2,8 +2,9 @@
 
 //! A tree as a transaction left it, and the search in it.
 
+use btrfs_format::header::{Header, HeaderFlags, BACKREF_REV_MIXED};
 use btrfs_format::key::Key;
-use btrfs_format::types::{Generation, TreeId};
+use btrfs_format::types::{Generation, Logical, TreeId};
 use kernel::prelude::*;
 use kernel::sync::{
     atomic::{Acquire, Atomic, Release},
@@ -11,7 +12,7 @@ use kernel::sync::{
 };
 use kfs::rcu::{self, RcuRef};
 
-use super::block::{BlockRef, Expect, TreeBlock};
+use super::block::{BlockBuf, BlockRef, Expect, TreeBlock};
 use super::cache::TreeCache;
 use super::cursor::{Cursor, ItemRef};
 
@@ -62,7 +63,7 @@ pub(super) struct Place {
 
 impl TreeView {
     /// A view of the tree `id` below `root`, which must have been verified to belong to it.
-    pub(super) fn new(cache: Arc<TreeCache>, root: BlockRef, id: TreeId) -> Result<Self> {
+    pub(crate) fn new(cache: Arc<TreeCache>, root: BlockRef, id: TreeId) -> Result<Self> {
         let over = Atomic::new(false);
         let epoch = Arc::new(Epoch { over }, GFP_KERNEL)?;
         root.hold();
@@ -73,6 +74,26 @@ impl TreeView {
             epoch,
         };
         Ok(Self(Arc::new(tree, GFP_KERNEL)?))
+    }
+
+    /// A view of a tree that has no blocks yet: of a leaf in memory without items, at address 0
+    /// and of generation 0.
+    pub(super) fn empty(cache: Arc<TreeCache>, id: TreeId) -> Result<Self> {
+        let geometry = cache.verifier().geometry;
+        let mut buf = BlockBuf::zeroed(usize::try_from(geometry.nodesize)?, GFP_KERNEL)?;
+        let mut header = Header::zeroed();
+        header.fsid = cache.verifier().fsid;
+        header.owner = id.into();
+        header.set_flags(HeaderFlags::WRITTEN, BACKREF_REV_MIXED);
+        let room = buf.get_mut(..Header::SIZE).ok_or(EINVAL)?;
+        room.copy_from_slice(header.to_disk());
+        let root = cache.index().make(buf)?;
+        Self::new(cache, root, id)
+    }
+
+    /// Whether the tree has no blocks yet.
+    pub(crate) fn is_unborn(&self) -> bool {
+        self.0.root.logical() == Logical(0)
     }
 
     /// The epoch that the view keeps from being over.

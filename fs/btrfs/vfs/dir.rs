@@ -5,6 +5,7 @@
 use btrfs_format::dir::FileType;
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
+use kernel::sync::atomic::{Atomic, Relaxed};
 use kfs::fs::{DType, DirEmitter, DirOperations, File};
 use kfs::log::Level;
 
@@ -16,7 +17,8 @@ use crate::ioctl;
 
 #[vtable]
 impl DirOperations for Node {
-    type Open = ();
+    /// The position at which the scan ends; 0 before it began.
+    type Open = Atomic<u64>;
 
     fn lookup(dir: &BtrfsInode, name: &[u8]) -> Result<Option<ARef<BtrfsInode>>> {
         let data = dir.data();
@@ -26,17 +28,22 @@ impl DirOperations for Node {
         }
     }
 
-    fn open(_dir: &BtrfsInode) -> Result {
-        Ok(())
+    fn open(_dir: &BtrfsInode) -> Result<Self::Open> {
+        Ok(Atomic::new(0))
     }
 
-    fn iterate(dir: &BtrfsInode, _open: &(), out: &mut DirEmitter<'_>) -> Result {
+    fn iterate(dir: &BtrfsInode, open: &Self::Open, out: &mut DirEmitter<'_>) -> Result {
+        let data = dir.data();
+        let mut end = open.load(Relaxed);
+        if out.pos() == 0 || end == 0 {
+            end = iterate::last_position(data.tree(), data.ino())?.max(1);
+            open.store(end, Relaxed);
+        }
         if !out.emit_dots() {
             return Ok(());
         }
-        let data = dir.data();
-        let from = u64::try_from(out.pos())?;
-        let stopped = iterate::list(data.tree(), data.ino(), from, |name, ino, kind, pos| {
+        let range = u64::try_from(out.pos())?..=end;
+        let stopped = iterate::list(data.tree(), data.ino(), range, |name, ino, kind, pos| {
             let Ok(pos) = i64::try_from(pos) else {
                 return false;
             };
@@ -86,7 +93,7 @@ fn follow(dir: &BtrfsInode, name: &[u8], entry: &Entry) -> Result<ARef<BtrfsInod
     let fs = data.fs();
     let roots = fs.roots().tree();
     let parent = data.subvol().id();
-    if !lookup::is_mounted_at(roots.tree(), parent, data.ino(), name, child)? {
+    if !lookup::is_mounted_at(roots, parent, data.ino(), name, child)? {
         return load::get_stub(sb, dir, child);
     }
     match load::get_root(sb, child) {

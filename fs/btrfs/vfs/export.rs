@@ -46,7 +46,7 @@ fn above(dir: &BtrfsInode) -> Result<(TreeId, Ino)> {
     let fs = data.fs();
     let (tree, key) = if is_root {
         let key = Key::new(data.subvol().id().get(), item::ROOT_BACKREF, u64::MAX);
-        (fs.roots().tree().tree(), key)
+        (fs.roots().tree(), key)
     } else {
         let key = Key::new(data.ino().get(), item::INODE_REF, u64::MAX);
         (data.tree(), key)
@@ -106,7 +106,7 @@ impl ExportOperations for Handles {
         }
         let (dir, data) = (parent.data(), child.data());
         if data.ino() == Ino::ROOT_DIR {
-            let roots = data.fs().roots().tree().tree();
+            let roots = data.fs().roots().tree();
             let key = Key::new(data.subvol().id().get(), item::ROOT_BACKREF, u64::MAX);
             let cursor = roots.seek_at_or_before(key)?;
             let (found, value) = cursor.item().ok_or(ENOENT)?;

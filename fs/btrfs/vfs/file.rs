@@ -40,11 +40,11 @@ impl FileOperations for Node {
         let last_end = extent::last_end(data.tree(), data.ino(), sector)?;
         let roots = data.fs().roots();
         let extents = roots.standard().extent.as_ref();
-        let last_snapshot = data.subvol().root().item().last_snapshot.get();
+        let last_snapshot = data.tree().item().last_snapshot.get();
         let mut sharing = extents.filter(|_| info.wants_extents()).map(|extents| {
             Sharing::new(
-                extents.tree(),
-                data.tree(),
+                extents.view(),
+                data.tree().view(),
                 data.ino(),
                 Generation(last_snapshot),
             )

@@ -9,14 +9,15 @@ use btrfs_format::dir::{name_hash, DirItems};
 use btrfs_format::key::{item, Key};
 use btrfs_format::types::{Ino, XATTR_NAME_MAX};
 use kernel::prelude::*;
+use kernel::sync::Arc;
 
-use crate::tree::TreeView;
+use crate::tree::LiveTree;
 
 /// Gives the value of attribute `name` of inode `ino` to `f`.
 ///
 /// `ENODATA`: there is no such attribute.
 pub(crate) fn find<R>(
-    tree: &TreeView,
+    tree: &Arc<LiveTree>,
     ino: Ino,
     name: &[u8],
     f: impl FnOnce(&[u8]) -> Result<R>,
@@ -31,7 +32,7 @@ pub(crate) fn find<R>(
 
 /// Calls `f(name, value)` for every attribute of `ino`, in the order of the tree.
 pub(crate) fn for_each(
-    tree: &TreeView,
+    tree: &Arc<LiveTree>,
     ino: Ino,
     mut f: impl FnMut(&[u8], &[u8]) -> Result,
 ) -> Result {
