@@ -32,9 +32,15 @@
 #[cfg(not(CONFIG_RUST))]
 extern crate std;
 
+pub mod apply;
+pub mod build;
+pub mod cost;
 pub mod error;
 pub mod mem;
 pub mod store;
 
+pub use apply::{apply, empty_root};
+pub use build::{LeafBuilder, NodeBuilder};
+pub use cost::{cost, Load};
 pub use error::{Error, Result};
 pub use store::{BlockPtr, Change, Edit, Env, RootPtr, Store};

@@ -63,7 +63,7 @@ pub struct Env {
 
 /// Where the blocks of a tree come from and go to.
 ///
-/// A *work block* has the transaction's generation: it was made by an `apply` of
+/// A *work block* has the transaction's generation: it was made by an [`apply`](crate::apply()) of
 /// this transaction and is rewritten at its address. Any other block is *committed* and never
 /// changes; a tree that changes goes on with a work block instead of it.
 ///

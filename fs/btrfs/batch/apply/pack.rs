@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Where a stream is cut into blocks.
+//!
+//! Filling blocks in order gives the least number of them. It is right where growth is at one
+//! place that will grow on: no leaf behind it stays half empty. Elsewhere full blocks would be
+//! split again by the next batch, so the entries are spread evenly; a run whose blocks are nearly
+//! full keeps their number.
+
+use super::broken;
+use super::stream::{Growth, Seg, Weigh};
+use crate::error::{Error, Result};
+use crate::mem::{KVVec, GFP_KERNEL};
+
+/// A position in a stream: so many entries of a segment lie before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Pos {
+    pub(super) seg: usize,
+    pub(super) entry: usize,
+}
+
+impl Pos {
+    pub(super) const START: Self = Self { seg: 0, entry: 0 };
+}
+
+/// What a stream is cut for.
+#[derive(Clone, Copy)]
+pub(super) struct Shape {
+    /// Bytes of all entries.
+    pub(super) weight: usize,
+    /// Bytes of entries that a block holds.
+    pub(super) capacity: usize,
+    /// How many blocks held them before.
+    pub(super) before: usize,
+    /// Whether the stream ends where the tree does.
+    pub(super) tail: bool,
+}
+
+/// Cuts a stream: returns the end of each block. None for an empty stream.
+pub(super) fn cut<W: Weigh>(
+    weigh: &W,
+    segs: &[Seg],
+    growth: &Growth,
+    shape: Shape,
+) -> Result<KVVec<Pos>> {
+    if segs.is_empty() {
+        return Ok(KVVec::new());
+    }
+    if shape.weight <= shape.capacity {
+        let mut one = KVVec::new();
+        one.push(end_of(segs), GFP_KERNEL)?;
+        return Ok(one);
+    }
+    let full = in_order(weigh, segs, shape.capacity)?;
+    if goes_on(growth, shape) {
+        return Ok(full);
+    }
+    let least = full.len();
+    let wanted = shape.weight.div_ceil(roomy(shape.capacity).max(1));
+    let count = wanted.clamp(least, least.max(shape.before));
+    match evenly(weigh, segs, shape, count)? {
+        Some(cuts) => Ok(cuts),
+        None => Ok(full),
+    }
+}
+
+/// Bytes a block that is not split soon should have at most.
+fn roomy(capacity: usize) -> usize {
+    capacity - capacity / 8
+}
+
+/// Whether growth was at one place and is likely to go on there.
+fn goes_on(growth: &Growth, shape: Shape) -> bool {
+    let Growth::One(place) = growth else {
+        return false;
+    };
+    let behind = shape.weight.saturating_sub(place.end);
+    if behind == 0 && shape.tail {
+        return true;
+    }
+    // The end of a sequence: of a file's extents, a directory's entries.
+    let kind = |key: &btrfs_format::Key| (key.objectid, key.item_type);
+    let sequence = place
+        .before
+        .is_some_and(|key| kind(&key) == kind(&place.first))
+        && place
+            .behind
+            .is_none_or(|key| kind(&key) != kind(&place.last));
+    let large = place.end - place.start >= shape.capacity;
+    behind <= shape.capacity / 2 && (sequence || large)
+}
+
+fn end_of(segs: &[Seg]) -> Pos {
+    Pos {
+        seg: segs.len(),
+        entry: 0,
+    }
+}
+
+/// Fills one block after the other.
+fn in_order<W: Weigh>(weigh: &W, segs: &[Seg], capacity: usize) -> Result<KVVec<Pos>> {
+    let mut cuts = KVVec::new();
+    let mut room = capacity;
+    for (index, seg) in segs.iter().enumerate() {
+        let mut entry = 0;
+        while entry < seg.len() {
+            let rest = Seg {
+                from: seg.from + entry,
+                ..*seg
+            };
+            let (count, weight) = weigh.fit(&rest, room)?;
+            if count == 0 {
+                if room == capacity {
+                    return Err(Error::Corrupt("an item does not fit a leaf"));
+                }
+                cuts.push(Pos { seg: index, entry }, GFP_KERNEL)?;
+                room = capacity;
+            }
+            entry += count;
+            room = room.checked_sub(weight).ok_or(broken())?;
+        }
+    }
+    cuts.push(end_of(segs), GFP_KERNEL)?;
+    Ok(cuts)
+}
+
+/// Spreads the entries over `blocks` blocks; `None` if large items make that impossible.
+fn evenly<W: Weigh>(
+    weigh: &W,
+    segs: &[Seg],
+    shape: Shape,
+    blocks: usize,
+) -> Result<Option<KVVec<Pos>>> {
+    let mut cuts = KVVec::new();
+    let mut left = shape.weight;
+    let mut blocks = blocks;
+    let mut target = left.div_ceil(blocks.max(1));
+    let mut used = 0;
+    for (index, seg) in segs.iter().enumerate() {
+        let mut entry = 0;
+        while entry < seg.len() {
+            let rest = Seg {
+                from: seg.from + entry,
+                ..*seg
+            };
+            let goal = if blocks > 1 { target } else { shape.capacity };
+            let (count, weight) = weigh.fit(&rest, goal.saturating_sub(used))?;
+            entry += count;
+            used += weight;
+            if entry == seg.len() {
+                continue;
+            }
+            // The goal lies within the next entry: take it if that is nearer.
+            let one = weigh.one(seg.origin, seg.from + entry)?;
+            let over = (used + one).saturating_sub(goal);
+            if used + one <= shape.capacity && (used == 0 || over < goal.saturating_sub(used)) {
+                entry += 1;
+                used += one;
+            } else if used == 0 {
+                return Err(Error::Corrupt("an item does not fit a leaf"));
+            }
+            if blocks <= 1 {
+                return Ok(None);
+            }
+            let border = if entry == seg.len() {
+                Pos {
+                    seg: index + 1,
+                    entry: 0,
+                }
+            } else {
+                Pos { seg: index, entry }
+            };
+            if border.seg < segs.len() {
+                cuts.push(border, GFP_KERNEL)?;
+                left = left.saturating_sub(used);
+                blocks -= 1;
+                target = left.div_ceil(blocks);
+                used = 0;
+            }
+        }
+    }
+    cuts.push(end_of(segs), GFP_KERNEL)?;
+    Ok(Some(cuts))
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Removes whole subtrees.
+
+use super::{broken, Apply};
+use crate::error::Result;
+use crate::mem::{KVVec, GFP_KERNEL};
+use crate::store::{BlockPtr, Store};
+use btrfs_format::leaf::Leaf;
+use btrfs_format::node::Node;
+
+impl<S: Store> Apply<'_, S> {
+    /// Removes the child at `slot` of the frame at `level`, and all below it.
+    pub(super) fn remove_child(&mut self, level: usize, slot: usize, ptr: &BlockPtr) -> Result {
+        if ptr.level == 0 && level == self.top && self.is_empty_leaf(ptr)? {
+            // The root of an empty tree: nothing to remove.
+            return Ok(());
+        }
+        self.announce(level)?;
+        self.remove_tree(*ptr, level == self.top)?;
+        self.join(level, slot, None)
+    }
+
+    fn is_empty_leaf(&mut self, ptr: &BlockPtr) -> Result<bool> {
+        let leaf = self.store.read(self.tree, ptr)?;
+        Ok(Leaf::new(&leaf).nritems() == 0)
+    }
+
+    /// Walks a subtree, parents before children, and reports blocks and items as gone.
+    fn remove_tree(&mut self, ptr: BlockPtr, is_root: bool) -> Result {
+        let mut path: KVVec<(S::Block, usize)> = KVVec::new();
+        let mut next = Some(ptr);
+        let mut is_root = is_root;
+        loop {
+            if let Some(ptr) = next.take() {
+                let block = self.remove_block(&ptr, is_root)?;
+                is_root = false;
+                if ptr.level > 0 {
+                    path.push((block, 0), GFP_KERNEL)?;
+                }
+            }
+            let level = u8::try_from(path.len()).map_err(|_| broken())?;
+            let Some((block, slot)) = path.last_mut() else {
+                return Ok(());
+            };
+            match Node::new(block).child(*slot) {
+                Some(child) => {
+                    *slot += 1;
+                    next = Some(BlockPtr {
+                        logical: child.logical,
+                        generation: child.generation,
+                        level: ptr.level.checked_sub(level).ok_or(broken())?,
+                        first: Some(child.key),
+                    });
+                }
+                None => {
+                    path.pop();
+                }
+            }
+        }
+    }
+
+    /// Reports a block as gone, and its items if it is a leaf.
+    fn remove_block(&mut self, ptr: &BlockPtr, is_root: bool) -> Result<S::Block> {
+        let block = self.store.read(self.tree, ptr)?;
+        if ptr.generation == self.env.transid {
+            self.store.drop_block(self.tree, &block)?;
+        } else {
+            self.store.copied(self.tree, &block, is_root)?;
+        }
+        if ptr.level == 0 {
+            for (key, data) in Leaf::new(&block).iter() {
+                self.store.item(self.tree, &key, Some(data), None)?;
+            }
+        }
+        Ok(block)
+    }
+}
