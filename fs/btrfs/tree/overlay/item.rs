@@ -30,16 +30,16 @@ impl ItemBuf {
         let len = u32::try_from(data.len()).map_err(|_| EINVAL)?;
         let bytes = match data.len() {
             0 => Bytes::Empty,
-            ..=28 => Bytes::Small(small::<28>(data, GFP_KERNEL)?),
-            ..=60 => Bytes::Small(small::<60>(data, GFP_KERNEL)?),
-            ..=92 => Bytes::Small(small::<92>(data, GFP_KERNEL)?),
-            ..=124 => Bytes::Small(small::<124>(data, GFP_KERNEL)?),
-            ..=188 => Bytes::Small(small::<188>(data, GFP_KERNEL)?),
-            ..=252 => Bytes::Small(small::<252>(data, GFP_KERNEL)?),
-            ..=508 => Bytes::Small(small::<508>(data, GFP_KERNEL)?),
-            ..=1020 => Bytes::Small(small::<1020>(data, GFP_KERNEL)?),
-            ..=2044 => Bytes::Small(small::<2044>(data, GFP_KERNEL)?),
-            ..=4092 => Bytes::Small(small::<4092>(data, GFP_KERNEL)?),
+            1..=28 => Bytes::Small(small::<28>(data, GFP_KERNEL)?),
+            29..=60 => Bytes::Small(small::<60>(data, GFP_KERNEL)?),
+            61..=92 => Bytes::Small(small::<92>(data, GFP_KERNEL)?),
+            93..=124 => Bytes::Small(small::<124>(data, GFP_KERNEL)?),
+            125..=188 => Bytes::Small(small::<188>(data, GFP_KERNEL)?),
+            189..=252 => Bytes::Small(small::<252>(data, GFP_KERNEL)?),
+            253..=508 => Bytes::Small(small::<508>(data, GFP_KERNEL)?),
+            509..=1020 => Bytes::Small(small::<1020>(data, GFP_KERNEL)?),
+            1021..=2044 => Bytes::Small(small::<2044>(data, GFP_KERNEL)?),
+            2045..=4092 => Bytes::Small(small::<4092>(data, GFP_KERNEL)?),
             _ => {
                 let mut bytes = KVVec::with_capacity(data.len(), GFP_KERNEL)?;
                 bytes.extend_from_slice(data, GFP_KERNEL)?;
