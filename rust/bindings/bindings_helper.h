@@ -16,6 +16,7 @@
 #include <linux/exportfs.h>
 #include <linux/fiemap.h>
 #include <linux/fileattr.h>
+#include <linux/falloc.h>
 #include <linux/fs.h>
 #include <linux/fs_context.h>
 #include <linux/fs_parser.h>
@@ -42,6 +43,7 @@
 #include <linux/uio.h>
 #include <linux/vmalloc.h>
 #include <linux/workqueue.h>
+#include <linux/writeback.h>
 #include <linux/xattr.h>
 #include <linux/xxhash.h>
 #include <linux/zlib.h>
@@ -51,6 +53,7 @@
 #include <uapi/linux/btrfs.h>
 #include <uapi/linux/btrfs_tree.h>
 
+#include "data.h"
 #include "fs.h"
 #include "io.h"
 
@@ -63,9 +66,12 @@ const unsigned int RUST_CONST_HELPER_FMODE_NOWAIT = (__force unsigned int)FMODE_
 const unsigned int RUST_CONST_HELPER_FMODE_READ = (__force unsigned int)FMODE_READ;
 const unsigned int RUST_CONST_HELPER_FMODE_WRITE = (__force unsigned int)FMODE_WRITE;
 const fop_flags_t RUST_CONST_HELPER_FOP_BUFFER_RASYNC = FOP_BUFFER_RASYNC;
+const fop_flags_t RUST_CONST_HELPER_FOP_BUFFER_WASYNC = FOP_BUFFER_WASYNC;
 const gfp_t RUST_CONST_HELPER_GFP_KERNEL = GFP_KERNEL;
 const gfp_t RUST_CONST_HELPER_GFP_NOFS = GFP_NOFS;
+const int RUST_CONST_HELPER_IOCB_APPEND = (__force int)IOCB_APPEND;
 const int RUST_CONST_HELPER_IOCB_DIRECT = (__force int)IOCB_DIRECT;
+const int RUST_CONST_HELPER_IOCB_DSYNC = (__force int)IOCB_DSYNC;
 const int RUST_CONST_HELPER_IOCB_NOWAIT = (__force int)IOCB_NOWAIT;
 const loff_t RUST_CONST_HELPER_MAX_LFS_FILESIZE = MAX_LFS_FILESIZE;
 const unsigned long RUST_CONST_HELPER_SB_ACTIVE = SB_ACTIVE;

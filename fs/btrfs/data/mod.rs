@@ -20,3 +20,4 @@ pub(crate) mod fiemap;
 mod inline;
 pub(crate) mod read;
 pub(crate) mod shared;
+mod write;

@@ -82,6 +82,7 @@ impl IomapOps for FileData {
             length: extent.end - extent.start,
             addr,
             flags: MappingFlags::NONE,
+            cookie: 0,
             private: extent,
         })
     }

@@ -17,6 +17,8 @@ use crate::ioctl;
 
 #[vtable]
 impl FileOperations for Node {
+    type Data = FileData;
+
     fn read_direct(iocb: &Kiocb<'_, Btrfs>, to: &mut IovIterDest<'_>) -> Result<usize> {
         let inode = iocb.file().inode();
         let pos = u64::try_from(iocb.pos())?;

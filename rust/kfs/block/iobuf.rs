@@ -6,7 +6,12 @@
 //! buffer while I/O runs on it: so nobody looks at memory that a device is writing, and
 //! no piece can go away under a device.
 
-use crate::{bindings, mem::KBuf, pagecache::FolioRange};
+use crate::{
+    bindings,
+    iomap::InodeRef,
+    mem::KBuf,
+    pagecache::{FolioRange, WritebackRange},
+};
 use core::ops::Range;
 use kernel::{page::PAGE_SIZE, prelude::*};
 
@@ -19,6 +24,8 @@ pub enum Segment {
     Buf(KBuf),
     /// A range of a page-cache folio that is being read.
     Folio(FolioRange),
+    /// A range of a page-cache folio that is being written back. Cannot be changed.
+    Writeback(WritebackRange),
 }
 
 impl Segment {
@@ -26,6 +33,7 @@ impl Segment {
         match self {
             Segment::Buf(buf) => buf.len(),
             Segment::Folio(range) => range.len(),
+            Segment::Writeback(range) => range.len(),
         }
     }
 }
@@ -137,6 +145,7 @@ impl IoBuf {
     fn push_vecs(&mut self, mem: &Segment) -> Result {
         match mem {
             Segment::Folio(range) => self.vecs.push(range.bio_vec()?, GFP_KERNEL)?,
+            Segment::Writeback(range) => self.vecs.push(range.bio_vec()?, GFP_KERNEL)?,
             Segment::Buf(buf) => {
                 // SAFETY: The address is the start of a buffer that is alive.
                 let first = unsafe { bindings::kfs_vmalloc_to_page(buf.as_raw().cast()) };
@@ -195,13 +204,14 @@ impl IoBuf {
             match &entry.mem {
                 Segment::Buf(buf) => f(buf.get(off..off + len).ok_or(EINVAL)?)?,
                 Segment::Folio(folio) => folio.for_each(off, len, &mut f)?,
+                Segment::Writeback(folio) => folio.for_each(off, len, &mut f)?,
             }
         }
         Ok(())
     }
 
     /// Runs `f` on the bytes of `range`, in order, one piece after the other, to change
-    /// them. `EINVAL` if the range is not inside of the buffer.
+    /// them. `EINVAL` if the range is not inside of the buffer, or is being written.
     pub fn for_each_slice_mut(
         &mut self,
         range: Range<usize>,
@@ -213,6 +223,7 @@ impl IoBuf {
             match &mut entry.mem {
                 Segment::Buf(buf) => f(buf.get_mut(off..off + len).ok_or(EINVAL)?),
                 Segment::Folio(folio) => folio.for_each_mut(off, len, &mut f)?,
+                Segment::Writeback(_) => return Err(EINVAL),
             }
         }
         Ok(())
@@ -265,8 +276,16 @@ impl IoBuf {
         }
         match self.entries.pop()?.mem {
             Segment::Buf(buf) => Some(buf),
-            Segment::Folio(_) => None,
+            Segment::Folio(_) | Segment::Writeback(_) => None,
         }
+    }
+
+    /// The inode whose folios are written from the buffer, if they are and it is one of `I`.
+    pub fn written_inode<I: InodeRef + 'static>(&self) -> Option<&I> {
+        self.entries.iter().find_map(|e| match &e.mem {
+            Segment::Writeback(range) => range.inode(),
+            _ => None,
+        })
     }
 
     /// The pieces, in order, each with its offset in the buffer.
@@ -274,11 +293,13 @@ impl IoBuf {
         self.entries.into_iter().map(|e| (e.start, e.mem))
     }
 
-    /// Ends the read of all folios in the buffer with `result` and frees the rest.
+    /// Ends the read or write of all folios in the buffer with `result` and frees the rest.
     pub fn finish(self, result: Result) {
         for (_, mem) in self.into_segments() {
-            if let Segment::Folio(range) = mem {
-                range.finish(result);
+            match mem {
+                Segment::Folio(range) => range.finish(result),
+                Segment::Writeback(range) => range.finish(result),
+                Segment::Buf(_) => {}
             }
         }
     }

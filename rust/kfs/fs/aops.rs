@@ -5,7 +5,7 @@
 use super::{inode::INode, super_block::FileSystem};
 use crate::{
     bindings,
-    iomap::{address_space_operations, InodeRef, IomapOps},
+    iomap::{address_space_operations, InodeRef, IomapWriteOps},
 };
 use core::{marker::PhantomData, ptr::NonNull};
 
@@ -22,7 +22,7 @@ unsafe impl<T: FileSystem> InodeRef for INode<T> {
     }
 }
 
-/// How the page cache of a regular file reads its data.
+/// How the page cache of a regular file reads and writes its data.
 pub struct AddressSpaceOps<T: FileSystem> {
     pub(super) table: *const bindings::address_space_operations,
     _p: PhantomData<T>,
@@ -35,14 +35,14 @@ unsafe impl<T: FileSystem> Sync for AddressSpaceOps<T> {}
 
 struct Table<O>(PhantomData<O>);
 
-impl<O: IomapOps> Table<O> {
+impl<O: IomapWriteOps> Table<O> {
     const TABLE: &'static bindings::address_space_operations = &address_space_operations::<O>();
 }
 
 impl<T: FileSystem> AddressSpaceOps<T> {
-    /// Reads through iomap, with the mappings of `O`.
+    /// Reads and writes through iomap, with the mappings of `O`.
     #[allow(clippy::new_without_default)]
-    pub const fn new<O: IomapOps<Inode = INode<T>>>() -> Self {
+    pub const fn new<O: IomapWriteOps<Inode = INode<T>>>() -> Self {
         Self {
             table: Table::<O>::TABLE,
             _p: PhantomData,

@@ -7,14 +7,18 @@ use super::{
     fiemap::FiemapInfo,
     idmap::IdMap,
     inode::INode,
+    inode_data::ExclusiveLock,
     inode_ops::{common, InodeOperations},
     super_block::FileSystem,
 };
-use crate::bindings;
-use core::marker::PhantomData;
+use crate::{
+    bindings,
+    iomap::{buffered_write, page_mkwrite, IomapWriteOps},
+};
+use core::{marker::PhantomData, ops::Range};
 use kernel::{
     error::{to_result, VTABLE_DEFAULT_ERROR},
-    iov::IovIterDest,
+    iov::{IovIterDest, IovIterSource},
     prelude::*,
     types::Opaque,
 };
@@ -70,6 +74,20 @@ impl<T: FileSystem> File<T> {
         unsafe { (*self.as_raw()).f_mode & bindings::FMODE_WRITE != 0 }
     }
 
+    /// Drops set-id bits and security attributes, and sets the times, as a change of the file
+    /// does. The inode lock is held for writing.
+    pub fn modified(&self) -> Result {
+        // SAFETY: By the type invariant.
+        to_result(unsafe { bindings::file_modified(self.as_raw()) })
+    }
+
+    /// Writes the dirty folios of the bytes from `start` up to and with `end`, waits, and
+    /// reports errors of writes since it was last asked through this file.
+    pub fn write_and_wait(&self, start: i64, end: i64) -> Result {
+        // SAFETY: By the type invariant.
+        to_result(unsafe { bindings::file_write_and_wait_range(self.as_raw(), start, end) })
+    }
+
     /// Keeps the mount writable for as long as the result lives.
     ///
     /// # Errors
@@ -118,10 +136,90 @@ impl<T: FileSystem> Kiocb<'_, T> {
         unsafe { (*self.0).ki_flags & bindings::IOCB_NOWAIT != 0 }
     }
 
-    #[allow(dead_code)]
-    pub(crate) fn as_raw(&mut self) -> *mut bindings::kiocb {
-        self.0
+    fn has(&self, flag: i32) -> bool {
+        // SAFETY: By the type invariant.
+        unsafe { (*self.0).ki_flags & flag != 0 }
     }
+
+    /// Whether the page cache is to be avoided.
+    pub fn is_direct(&self) -> bool {
+        self.has(bindings::IOCB_DIRECT)
+    }
+
+    /// Whether what is written shall be durable before the caller goes on.
+    pub fn is_dsync(&self) -> bool {
+        self.has(bindings::IOCB_DSYNC)
+    }
+
+    /// Checks and shortens what is to be written: limits, append mode (which sets the
+    /// position). Returns the number of bytes left. The inode lock is held for writing.
+    pub fn check_write(&mut self, from: &mut IovIterSource<'_>) -> Result<usize> {
+        // SAFETY: By the type invariant; the iterator is used by this task alone.
+        length(unsafe { bindings::generic_write_checks(self.0, from.as_raw().cast()) })
+    }
+
+    /// Drops set-id bits and security attributes, and sets the times, as a write does. The
+    /// inode lock is held for writing.
+    pub fn modified(&mut self) -> Result {
+        // SAFETY: By the type invariant.
+        to_result(unsafe { bindings::kiocb_modified(self.0) })
+    }
+
+    /// Moves the position on.
+    pub fn advance(&mut self, bytes: usize) -> Result {
+        let bytes = i64::try_from(bytes)?;
+        // SAFETY: By the type invariant.
+        unsafe { (*self.0).ki_pos += bytes };
+        Ok(())
+    }
+
+    /// Writes to the page cache and moves the position on; returns the number of bytes.
+    pub fn write_buffered<D>(
+        &mut self,
+        from: &mut IovIterSource<'_>,
+        _lock: &ExclusiveLock<'_, T>,
+    ) -> Result<usize>
+    where
+        D: IomapWriteOps<Inode = INode<T>>,
+    {
+        // SAFETY: By the type invariant; the iterator is used by this task alone.
+        length(unsafe { buffered_write::<D>(self.0, from.as_raw().cast()) })
+    }
+
+    /// Ends a direct write of `direct` bytes whose rest was written to the page cache, with
+    /// the result `buffered`: the rest is written out and taken from the cache. Returns what
+    /// was written altogether.
+    pub fn end_direct_write(
+        &mut self,
+        from: &mut IovIterSource<'_>,
+        direct: usize,
+        buffered: Result<usize>,
+    ) -> Result<usize> {
+        let buffered = match buffered {
+            Ok(n) => n as isize,
+            Err(e) => e.to_errno() as isize,
+        };
+        // SAFETY: By the type invariant; the position is behind what was written buffered.
+        length(unsafe {
+            bindings::direct_write_fallback(self.0, from.as_raw().cast(), direct as isize, buffered)
+        })
+    }
+}
+
+/// A length or an errno.
+fn length(ret: isize) -> Result<usize> {
+    usize::try_from(ret).map_err(|_| i32::try_from(ret).map_or(EIO, Error::from_errno))
+}
+
+/// What `fallocate` does with a range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fallocate {
+    /// Allocates space where there is none.
+    Allocate,
+    /// Frees it.
+    PunchHole,
+    /// Makes it read as zeroes, with space allocated.
+    Zero,
 }
 
 /// What `lseek` looks for.
@@ -138,6 +236,9 @@ pub enum SeekKind {
 /// Buffered reads, mappings and splices go through the page cache and need nothing here.
 #[vtable]
 pub trait FileOperations: InodeOperations {
+    /// The data.
+    type Data: IomapWriteOps<Inode = INode<Self::Fs>>;
+
     /// Says no to opening the file.
     fn open(_inode: &INode<Self::Fs>, _file: &File<Self::Fs>) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
@@ -149,6 +250,24 @@ pub trait FileOperations: InodeOperations {
     /// What is left of `to` after a short read is read through the page cache; so `Ok(0)`
     /// refuses to read directly.
     fn read_direct(_iocb: &Kiocb<'_, Self::Fs>, _to: &mut IovIterDest<'_>) -> Result<usize> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Writes from `from`, starting at `iocb.pos()`, which is moved on; returns the number of
+    /// bytes. Does everything from the lock on ([`Kiocb`] and [`INode`] have the steps), but
+    /// what `O_SYNC` wants.
+    fn write(_iocb: &mut Kiocb<'_, Self::Fs>, _from: &mut IovIterSource<'_>) -> Result<usize> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Allocates or frees the space of a range of bytes, which is not empty; `keep_size`: the
+    /// file does not get longer.
+    fn fallocate(
+        _file: &File<Self::Fs>,
+        _what: Fallocate,
+        _keep_size: bool,
+        _range: Range<u64>,
+    ) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -219,12 +338,32 @@ impl<O: FileOperations> FileTable<O> {
     };
 
     const FILE: &'static bindings::file_operations = &bindings::file_operations {
-        fop_flags: bindings::FOP_BUFFER_RASYNC,
+        fop_flags: bindings::FOP_BUFFER_RASYNC
+            | if O::HAS_WRITE {
+                bindings::FOP_BUFFER_WASYNC
+            } else {
+                0
+            },
         open: Some(Self::open),
         llseek: Some(Self::llseek),
         read_iter: Some(Self::read_iter),
+        write_iter: if O::HAS_WRITE {
+            Some(Self::write_iter)
+        } else {
+            None
+        },
         splice_read: Some(bindings::filemap_splice_read),
-        mmap_prepare: Some(bindings::generic_file_mmap_prepare),
+        splice_write: if O::HAS_WRITE {
+            Some(bindings::iter_file_splice_write)
+        } else {
+            None
+        },
+        mmap_prepare: Some(Self::mmap_prepare),
+        fallocate: if O::HAS_FALLOCATE {
+            Some(Self::fallocate)
+        } else {
+            None
+        },
         unlocked_ioctl: if O::HAS_IOCTL {
             Some(Self::ioctl)
         } else {
@@ -327,9 +466,25 @@ impl<O: FileOperations> FileTable<O> {
     /// The arguments must be those of `read_iter`.
     unsafe fn read_direct(iocb: *mut bindings::kiocb, to: *mut bindings::iov_iter) -> isize {
         let req = Kiocb::<O::Fs>(iocb, PhantomData);
+        // What is dirty in the page cache must be on disk first.
+        // SAFETY: Valid arguments of the VFS.
+        let ret = unsafe { bindings::kiocb_write_and_wait(iocb, bindings::kfs_iov_iter_count(to)) };
+        if ret != 0 {
+            return ret as isize;
+        }
         // SAFETY: A valid iterator for reading into, used by this task alone.
         let dest = unsafe { IovIterDest::from_raw(to.cast()) };
-        let done = match O::read_direct(&req, dest) {
+        // Keeps truncation out, and direct writes.
+        let done = if req.nowait() {
+            match req.file().inode().try_lock_shared() {
+                Some(_lock) => O::read_direct(&req, dest),
+                None => Err(EAGAIN),
+            }
+        } else {
+            let _lock = req.file().inode().lock_shared();
+            O::read_direct(&req, dest)
+        };
+        let done = match done {
             Ok(done) => done,
             Err(e) => return e.to_errno() as isize,
         };
@@ -346,6 +501,94 @@ impl<O: FileOperations> FileTable<O> {
             }
             bindings::filemap_read(iocb, to, done_pos as isize)
         }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS with a regular file of the file system of `O`.
+    unsafe extern "C" fn write_iter(
+        iocb: *mut bindings::kiocb,
+        from: *mut bindings::iov_iter,
+    ) -> isize {
+        // INVARIANT: Called by the VFS with valid arguments.
+        let mut req = Kiocb::<O::Fs>(iocb, PhantomData);
+        // SAFETY: A valid iterator to write from, used by this task alone.
+        let source = unsafe { IovIterSource::from_raw(from.cast()) };
+        match O::write(&mut req, source) {
+            // SAFETY: As above; the position is behind what was written.
+            Ok(n) if n > 0 => unsafe { bindings::kfs_generic_write_sync(iocb, n as isize) },
+            Ok(_) => 0,
+            Err(e) => e.to_errno() as isize,
+        }
+    }
+
+    const VM: &'static bindings::vm_operations_struct = &bindings::vm_operations_struct {
+        fault: Some(bindings::filemap_fault),
+        map_pages: Some(bindings::filemap_map_pages),
+        page_mkwrite: Some(Self::page_mkwrite),
+        ..pin_init::zeroed()
+    };
+
+    /// # Safety
+    ///
+    /// Called by the VM with a mapping of a regular file of the file system of `O`.
+    unsafe extern "C" fn mmap_prepare(desc: *mut bindings::vm_area_desc) -> c_int {
+        // SAFETY: Called by the VM with valid arguments.
+        let ret = unsafe { bindings::generic_file_mmap_prepare(desc) };
+        if ret == 0 {
+            // SAFETY: As above; the table is constant.
+            unsafe { (*desc).vm_ops = Self::VM };
+        }
+        ret
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VM for a mapping that [`Self::mmap_prepare`] has set up.
+    unsafe extern "C" fn page_mkwrite(vmf: *mut bindings::vm_fault) -> bindings::vm_fault_t {
+        // SAFETY: Called by the VM with valid arguments; a mapping holds its file, and that the
+        // inode, its super block and its page cache.
+        unsafe {
+            let file = bindings::kfs_vmf_file(vmf);
+            let inode = (*file).f_inode;
+            bindings::kfs_sb_start_pagefault((*inode).i_sb);
+            bindings::file_update_time(file);
+            let lock = &raw mut (*(*inode).i_mapping).invalidate_lock;
+            bindings::down_read(lock);
+            let ret = page_mkwrite::<O::Data>(vmf);
+            bindings::up_read(lock);
+            bindings::kfs_sb_end_pagefault((*inode).i_sb);
+            ret
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS with a regular file of the file system of `O`, open for writing.
+    unsafe extern "C" fn fallocate(
+        file: *mut bindings::file,
+        mode: c_int,
+        offset: bindings::loff_t,
+        len: bindings::loff_t,
+    ) -> c_long {
+        let keep = bindings::FALLOC_FL_KEEP_SIZE;
+        let Ok(mode) = u32::try_from(mode) else {
+            return EOPNOTSUPP.to_errno() as c_long;
+        };
+        let what = match mode & !keep {
+            bindings::FALLOC_FL_ALLOCATE_RANGE => Fallocate::Allocate,
+            bindings::FALLOC_FL_PUNCH_HOLE => Fallocate::PunchHole,
+            bindings::FALLOC_FL_ZERO_RANGE => Fallocate::Zero,
+            _ => return EOPNOTSUPP.to_errno() as c_long,
+        };
+        let range = u64::try_from(offset).ok().zip(u64::try_from(len).ok());
+        let Some((start, len)) = range.filter(|(_, len)| *len > 0) else {
+            return EINVAL.to_errno() as c_long;
+        };
+        // SAFETY: Called by the VFS with an open file.
+        let file = unsafe { File::from_raw(file) };
+        let range = start..start.saturating_add(len);
+        errno(O::fallocate(file, what, mode & keep != 0, range)) as c_long
     }
 
     /// # Safety

@@ -173,6 +173,13 @@ impl<T: FileSystem> INode<T> {
 /// The inode lock, held for reading.
 pub struct SharedLock<'a, T: FileSystem>(&'a INode<T>);
 
+impl<'a, T: FileSystem> SharedLock<'a, T> {
+    /// For a lock that was just taken.
+    pub(super) fn held(inode: &'a INode<T>) -> Self {
+        Self(inode)
+    }
+}
+
 impl<T: FileSystem> Drop for SharedLock<'_, T> {
     fn drop(&mut self) {
         // SAFETY: Held by this guard.

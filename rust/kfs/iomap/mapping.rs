@@ -58,6 +58,9 @@ pub struct Mapping<P> {
     pub addr: Option<u64>,
     /// Its properties.
     pub flags: MappingFlags,
+    /// Says of which state of the file this is true; see
+    /// [`IomapWriteOps::is_valid`](super::IomapWriteOps::is_valid).
+    pub cookie: u64,
     /// The file system's own, handed to [`IomapOps::read`](super::IomapOps::read).
     pub private: P,
 }
@@ -85,6 +88,7 @@ impl<P> Mapping<P> {
         iomap.offset = i64::try_from(self.offset)?;
         iomap.length = self.length;
         iomap.addr = self.addr.unwrap_or(u64::MAX);
+        iomap.validity_cookie = self.cookie;
         Ok(())
     }
 }
@@ -106,6 +110,16 @@ impl Purpose {
     /// To change the file.
     pub fn is_write(self) -> bool {
         self.0 & bindings::IOMAP_WRITE != 0
+    }
+
+    /// To fill with zeroes what is not zero anyway.
+    pub fn is_zero(self) -> bool {
+        self.0 & bindings::IOMAP_ZERO != 0
+    }
+
+    /// Somebody writes to a mapping of the page.
+    pub fn is_fault(self) -> bool {
+        self.0 & bindings::IOMAP_FAULT != 0
     }
 
     /// The caller would rather get `EAGAIN` than wait.

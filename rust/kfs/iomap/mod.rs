@@ -16,15 +16,25 @@
 //! read. It collects ranges in the context until there is enough for a request, and
 //! submits what is left in [`IomapOps::submit`], which is called once at the end. Whoever
 //! holds a range in the end finishes it, from any thread, at any time.
+//!
+//! # How a write goes
+//!
+//! Before bytes change in the page cache, [`IomapWriteOps::reserve`] makes sure that they can
+//! be written later; [`IomapWriteOps::release`] takes back what was not used. Writeback hands
+//! out [`WritebackRange`]s in the order of the file to [`IomapWriteOps::writeback`], with a
+//! context as for reads. iomap's own bios are not used in either direction.
 
 mod mapping;
 mod ops;
 mod read;
 mod seek;
+mod write;
+mod writeback;
 
-pub use crate::pagecache::FolioRange;
+pub use crate::pagecache::{FolioRange, WritebackRange};
 pub use mapping::{Mapping, MappingFlags, MappingKind, Purpose};
-pub use ops::{InodeRef, IomapOps, ReadHint};
+pub use ops::{InodeRef, IomapOps, IomapWriteOps, ReadHint, WriteHint};
 pub use seek::{seek_data, seek_hole};
 
 pub(crate) use read::address_space_operations;
+pub(crate) use write::{buffered_write, page_mkwrite, zero_range};

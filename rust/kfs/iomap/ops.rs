@@ -3,8 +3,12 @@
 //! What a file system implements.
 
 use super::{Mapping, Purpose};
-use crate::{bindings, pagecache::FolioRange};
-use core::ptr::NonNull;
+use crate::{
+    bindings,
+    block::IoBuf,
+    pagecache::{FolioRange, WritebackRange},
+};
+use core::{ops::Range, ptr::NonNull};
 use kernel::prelude::*;
 
 /// A type that stands for a C inode of a file system.
@@ -40,7 +44,7 @@ pub struct ReadHint {
 /// The data of regular files.
 pub trait IomapOps: Sized + Send + Sync + 'static {
     /// The file system's inodes.
-    type Inode: InodeRef + ?Sized;
+    type Inode: InodeRef + 'static;
     /// What the file system keeps about a mapping between [`map`](Self::map) and
     /// [`read`](Self::read).
     type Private;
@@ -73,4 +77,68 @@ pub trait IomapOps: Sized + Send + Sync + 'static {
 
     /// Starts what has been collected and not started yet. Called once at the end of a read.
     fn submit(inode: &Self::Inode, ctx: Self::ReadContext, hint: ReadHint);
+}
+
+/// How a writeback came about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WriteHint {
+    /// Somebody waits for all of it (`fsync`, `sync`).
+    pub wait: bool,
+}
+
+/// The data of regular files that can be written.
+pub trait IomapWriteOps: IomapOps {
+    /// What it collects while a writeback goes on.
+    type WriteContext: Default;
+
+    /// Makes sure that the file can be changed at `pos`, for `len` bytes or up to where something
+    /// else begins, and says what is there now: partly overwritten blocks of
+    /// [`Mapped`](super::MappingKind::Mapped) ranges are read first, others are zeroes.
+    ///
+    /// For [`is_zero`](Purpose::is_zero) nothing needs to be done where there are zeroes already:
+    /// a [`Hole`](super::MappingKind::Hole) or
+    /// [`Unwritten`](super::MappingKind::Unwritten) range is skipped. What is dirty in the page
+    /// cache, or on its way to disk, is [`Delalloc`](super::MappingKind::Delalloc).
+    ///
+    /// A folio may be locked, so none may be waited for.
+    fn reserve(
+        inode: &Self::Inode,
+        pos: u64,
+        len: u64,
+        purpose: Purpose,
+    ) -> Result<Mapping<Self::Private>>;
+
+    /// Undoes [`reserve`](Self::reserve) for whole blocks that did not become dirty. A range
+    /// that was not reserved, or is not any more, is left alone.
+    ///
+    /// A folio may be locked.
+    fn release(inode: &Self::Inode, range: Range<u64>);
+
+    /// Whether a mapping with this cookie is still true. A folio is locked.
+    fn is_valid(inode: &Self::Inode, cookie: u64) -> bool;
+
+    /// Reads `len` bytes from `pos` on, which lie in `mapping`, in order to change others in
+    /// the same block. A folio is locked.
+    fn read_for_write(
+        inode: &Self::Inode,
+        mapping: &Mapping<Self::Private>,
+        pos: u64,
+        len: usize,
+    ) -> Result<IoBuf>;
+
+    /// Takes a dirty range, which stands for the bytes of the file from `pos` on, to write it
+    /// out. Whoever holds it in the end finishes it, from any thread, at any time.
+    ///
+    /// Comes in whole blocks; what is behind the end of the file has been zeroed. A folio is
+    /// locked.
+    fn writeback(
+        inode: &Self::Inode,
+        ctx: &mut Self::WriteContext,
+        hint: WriteHint,
+        pos: u64,
+        range: WritebackRange,
+    );
+
+    /// Starts what has been collected and not started yet. Called once at the end.
+    fn submit_writeback(inode: &Self::Inode, ctx: Self::WriteContext, hint: WriteHint) -> Result;
 }

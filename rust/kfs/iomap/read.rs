@@ -2,7 +2,7 @@
 
 //! Reads of the page cache.
 
-use super::{InodeRef, IomapOps, Mapping, Purpose, ReadHint};
+use super::{writeback::writepages, InodeRef, IomapOps, IomapWriteOps, Mapping, Purpose, ReadHint};
 use crate::{bindings, mem, pagecache::FolioRange};
 use core::{ffi::c_int, marker::PhantomData, ptr::NonNull};
 use kernel::prelude::*;
@@ -36,10 +36,13 @@ impl<T: IomapOps> Tables<T> {
 }
 
 /// The address space operations of files whose data `T` has.
-pub(crate) const fn address_space_operations<T: IomapOps>() -> bindings::address_space_operations {
+pub(crate) const fn address_space_operations<T: IomapWriteOps>(
+) -> bindings::address_space_operations {
     let mut ops: bindings::address_space_operations = pin_init::zeroed();
     ops.read_folio = Some(read_folio::<T>);
     ops.readahead = Some(readahead::<T>);
+    ops.writepages = Some(writepages::<T>);
+    ops.dirty_folio = Some(bindings::iomap_dirty_folio);
     ops.is_partially_uptodate = Some(bindings::iomap_is_partially_uptodate);
     ops.release_folio = Some(bindings::iomap_release_folio);
     ops.invalidate_folio = Some(bindings::iomap_invalidate_folio);
