@@ -7,6 +7,7 @@
 use btrfs_format::superblock::{CompatRo, Incompat};
 use btrfs_format::types::{Generation, Logical, TreeId};
 use core::fmt;
+use core::ops::Range;
 use kernel::prelude::*;
 use kernel::sync::{new_mutex, Arc, Mutex};
 
@@ -15,6 +16,7 @@ use crate::space::statfs::{self, Counts, DeviceSpace};
 use crate::space::{Space, Summary};
 use crate::subvol::{path, SubvolTable};
 use crate::tree::Roots;
+use crate::txn::Txn;
 use crate::volume::{Log, Volume};
 
 /// An open file system.
@@ -25,6 +27,7 @@ pub(crate) struct Fs {
     #[pin]
     subvols: SubvolTable,
     roots: Arc<Roots>,
+    txn: Arc<Txn>,
     space: Arc<Space>,
     #[pin]
     options: Mutex<Options>,
@@ -50,10 +53,12 @@ impl Fs {
             options,
         } = parts;
         let sector_size = u64::from(volume.geometry().sectorsize);
+        let txn = Txn::new(&volume, &roots, &space)?;
         Arc::pin_init(
             pin_init!(Self {
                 subvols <- SubvolTable::new(roots.clone()),
                 roots,
+                txn,
                 space,
                 options <- new_mutex!(options, "btrfs-options"),
                 sector_size,
@@ -103,6 +108,11 @@ impl Fs {
         self.options.lock().clear_one_shot();
     }
 
+    /// The transactions.
+    pub(crate) fn txn(&self) -> &Arc<Txn> {
+        &self.txn
+    }
+
     /// Block groups, and what is free in them.
     pub(crate) fn space(&self) -> &Arc<Space> {
         &self.space
@@ -146,10 +156,35 @@ impl Fs {
         let Some(tree) = self.roots.standard().csum.as_ref() else {
             return Ok(None);
         };
-        let csums = tree
-            .view()
-            .csums_for(self.volume.geometry(), address, len)?;
-        for hole in csums.holes.iter() {
+        let geometry = self.volume.geometry();
+        let (sector, size) = (self.sector_size, geometry.csum_type.size());
+        let count = usize::try_from(len / sector)?;
+        let bytes = count.checked_mul(size).ok_or(EINVAL)?;
+        // What is not committed yet comes first: a commit may end meanwhile.
+        let mut fresh = KVVec::from_elem(0, bytes, GFP_KERNEL)?;
+        let mut known: KVec<Range<u64>> = KVec::new();
+        self.txn.csums(address, sector, size, &mut fresh, |range| {
+            Ok(known.push(range, GFP_KERNEL)?)
+        })?;
+        let (start, end) = (address.get(), address.get().saturating_add(len));
+        if matches!(known.as_slice(), [all] if all.start == start && all.end == end) {
+            return Ok(Some(fresh));
+        }
+        let mut csums = tree.view().csums_for(geometry, address, len)?;
+        for range in known.iter() {
+            let index = |at: u64| Some(usize::try_from((at - start) / sector).ok()? * size);
+            let (from, to) = (index(range.start), index(range.end));
+            let range = from.ok_or(EINVAL)?..to.ok_or(EINVAL)?;
+            let source = fresh.get(range.clone()).ok_or(EINVAL)?;
+            let target = csums.data.get_mut(range).ok_or(EINVAL)?;
+            target.copy_from_slice(source);
+        }
+        let is_known = |hole: &Range<u64>| {
+            known
+                .iter()
+                .any(|range| range.start <= hole.start && hole.end <= range.end)
+        };
+        for hole in csums.holes.iter().filter(|hole| !is_known(hole)) {
             self.log().warn_limited(format_args!(
                 "csum hole found for disk bytenr range [{}, {})",
                 hole.start, hole.end

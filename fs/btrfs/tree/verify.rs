@@ -127,6 +127,18 @@ impl Verifier {
             })
     }
 
+    /// Checks a block that is about to be written, its checksum excepted, and logs what is wrong.
+    ///
+    /// `EUCLEAN`: whoever made it has a bug.
+    pub(crate) fn check_new(
+        &self,
+        log: &dyn BlockSource,
+        bytes: &[u8],
+        expect: &Expect,
+    ) -> Result {
+        self.check_content(log, bytes, expect)
+    }
+
     fn check_identity(
         &self,
         log: &dyn BlockSource,

@@ -1,10 +1,322 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Transactions: operations change trees in memory, a commit makes all of it durable at once.
+//!
+//! An operation tells what it will need ([`Demand`]), gets a [`Handle`] from [`Txn::start`], puts
+//! its changes into the overlays of the trees, and drops the handle. Everything under one handle is
+//! in one transaction. A thread per file system commits: every so often, and when somebody waits
+//! for it. Operations go on meanwhile, in the next transaction.
+//!
+//! # Life of a transaction
+//!
+//! *Open*: it takes handles. *Frozen*: the gate was closed for a moment, its overlays change no
+//! more. *Applied*: its changes are in work blocks ([`commit`]). *Durable*: the superblock that leads
+//! to them is on disk. *Published*: readers see the new trees, and what the old ones alone used is
+//! free as soon as nobody reads them any more ([`pins`]).
+//!
+//! # Invariants
+//!
+//! * Work blocks and new data go only to space that is free in the last durable state, so until
+//!   the superblock changes, that state is whole on disk.
+//! * Nothing is published that is not durable.
+//! * After a commit failed, no transaction is begun: [`Txn::abort`].
+//!
+//! # Locks
+//!
+//! Reservation (sleeps, may wait for a commit) -> gate (rwsem: handles read, freezing writes) ->
+//! inode -> shard of an overlay; what is open (mutex) and progress (mutex) are leaf locks. Whoever has a
+//! handle waits for nothing that needs one, nor for a commit.
+//!
+//! # Bounds
+//!
+//! Overlays take at most about [`Txn::limit`] bytes: from half of that on a commit is begun, and
+//! beyond it [`Txn::start`] waits. One transaction is frozen at a time.
 
 #![forbid(unsafe_code)]
-#![allow(dead_code, unused_imports)]
+#![allow(dead_code)]
 
+mod born;
+mod commit;
+mod demand;
 mod handle;
+mod pins;
+mod progress;
 
+pub(crate) use demand::Demand;
 pub(crate) use handle::Handle;
+
+use btrfs_format::types::{Generation, Logical};
+use core::ops::Range;
+use kernel::prelude::*;
+use kernel::sync::{
+    atomic::{Atomic, Relaxed},
+    new_condvar, new_mutex, Arc, CondVar, Mutex,
+};
+use kfs::kthread::KThread;
+use kfs::new_rwsem;
+use kfs::sync::RwSemaphore;
+
+use crate::space::{Info, Kind, MetaReservation, Space};
+use crate::tree::{LiveTree, Roots};
+use crate::volume::Volume;
+use born::BornMap;
+use demand::Total;
+use pins::Pins;
+use progress::Progress;
+
+/// Share of the machine's memory that overlays may take: one in this many bytes, within
+/// [`LIMITS`].
+const MEMORY_SHARE: usize = 32;
+
+/// Least and greatest limit of the memory for overlays, bytes.
+const LIMITS: (usize, usize) = (4 << 20, 512 << 20);
+
+/// What the gate guards.
+pub(crate) struct Gate {
+    /// The open transaction.
+    transid: Generation,
+    /// Why no handles are given out; `None`: they are.
+    closed: Option<Error>,
+}
+
+/// What the open transaction has collected.
+struct Open {
+    /// The trees with changes.
+    dirty: KVVec<Arc<LiveTree>>,
+    /// Data extents that were written.
+    born: BornMap,
+    /// The superblock is to be written even if nothing else is.
+    forced: bool,
+    total: Total,
+    /// What the handles paid.
+    paid: MetaReservation,
+}
+
+/// The transactions of a file system.
+#[pin_data]
+pub(crate) struct Txn {
+    volume: Arc<Volume>,
+    roots: Arc<Roots>,
+    space: Arc<Space>,
+    #[pin]
+    gate: RwSemaphore<Gate>,
+    #[pin]
+    open: Mutex<Open>,
+    /// Data extents of the transaction that is being committed.
+    #[pin]
+    frozen: Mutex<Option<Arc<BornMap>>>,
+    #[pin]
+    progress: Mutex<Progress>,
+    /// Somebody wants a commit, or one has ended.
+    #[pin]
+    changed: CondVar,
+    #[pin]
+    pins: Mutex<Pins>,
+    /// Commits; `None` while the file system is read-only.
+    #[pin]
+    thread: Mutex<Option<KThread>>,
+    /// Bytes of the overlays, open and frozen.
+    bytes: Atomic<usize>,
+    limit: usize,
+    /// Time between commits in seconds.
+    interval: Atomic<u32>,
+}
+
+impl Txn {
+    /// For a file system whose last transaction is that of the superblock.
+    pub(crate) fn new(
+        volume: &Arc<Volume>,
+        roots: &Arc<Roots>,
+        space: &Arc<Space>,
+    ) -> Result<Arc<Self>> {
+        let durable = volume.superblock().generation();
+        let open = Open {
+            dirty: KVVec::new(),
+            born: BornMap::default(),
+            forced: false,
+            total: Total::default(),
+            paid: space.no_metadata(),
+        };
+        let gate = Gate {
+            transid: durable.next(),
+            closed: Some(EROFS),
+        };
+        let limit = (kfs::mem::total_ram() / MEMORY_SHARE).clamp(LIMITS.0, LIMITS.1);
+        let init = pin_init!(Self {
+            volume: volume.clone(),
+            roots: roots.clone(),
+            space: space.clone(),
+            gate <- new_rwsem!(gate, "btrfs-gate"),
+            open <- new_mutex!(open, "btrfs-open"),
+            frozen <- new_mutex!(None, "btrfs-frozen"),
+            progress <- new_mutex!(Progress::new(durable), "btrfs-progress"),
+            changed <- new_condvar!("btrfs-commit"),
+            pins <- new_mutex!(Pins::default(), "btrfs-pins"),
+            thread <- new_mutex!(None, "btrfs-committer"),
+            bytes: Atomic::new(0),
+            limit,
+            interval: Atomic::new(30),
+        });
+        Arc::pin_init(init, GFP_KERNEL)
+    }
+
+    /// Begins an operation that changes at most as much as `demand` says.
+    ///
+    /// May wait for space, and for a commit to give memory back, so nothing may be held that these
+    /// need. `EROFS` while the file system is read-only, `ENOSPC`, or `EAGAIN` and `EINTR` as
+    /// [`Space::reserve_metadata`] has them.
+    pub(crate) fn start(&self, demand: Demand) -> Result<Handle<'_>> {
+        self.throttle(&demand)?;
+        self.pay(&demand)?;
+        let gate = self.gate.read();
+        if let Some(error) = gate.closed {
+            return Err(error);
+        }
+        Ok(Handle::new(self, gate))
+    }
+
+    /// Reserves what one more operation makes the transaction dearer.
+    fn pay(&self, demand: &Demand) -> Result {
+        let nodesize = u64::from(self.volume.geometry().nodesize);
+        let used = self
+            .space
+            .info(Kind::Metadata)
+            .map_or(0, |i: &Arc<Info>| i.counters().used);
+        let blocks = used.checked_div(nodesize).unwrap_or(0);
+        let missing = |open: &Open| {
+            let cost = open.total.with(demand).cost(nodesize, blocks);
+            cost.saturating_sub(open.paid.bytes())
+        };
+        {
+            let mut open = self.open.lock();
+            if missing(&open) == 0 {
+                open.total = open.total.with(demand);
+                return Ok(());
+            }
+        }
+        // A little more than this operation needs: the next ones need not come here.
+        let more = missing(&self.open.lock()).saturating_add(nodesize.saturating_mul(PREPAY));
+        let exact = |error| match error == ENOSPC || error == EAGAIN {
+            true => self
+                .space
+                .reserve_metadata(missing(&self.open.lock()), demand.how),
+            false => Err(error),
+        };
+        let paid = self
+            .space
+            .reserve_metadata(more, crate::space::Urgency::Nowait)
+            .or_else(exact)?;
+        let mut open = self.open.lock();
+        open.total = open.total.with(demand);
+        open.paid.merge(paid);
+        Ok(())
+    }
+
+    /// The file system may be changed from now on; a thread commits what is changed.
+    pub(crate) fn begin(self: &Arc<Self>) -> Result {
+        let txn = self.clone();
+        self.progress.lock().stopping = false;
+        let thread = KThread::spawn(c"btrfs-transaction", move |stop| txn.run(stop))?;
+        *self.thread.lock() = Some(thread);
+        self.gate.write().closed = None;
+        Ok(())
+    }
+
+    /// Commits, and lets no more changes in. Where there is nothing to end, does nothing.
+    pub(crate) fn end(&self) -> Result {
+        let result = self.commit();
+        {
+            let mut gate = self.gate.write();
+            if gate.closed.is_none() {
+                gate.closed = Some(EROFS);
+            }
+        }
+        // What came in between.
+        let result = result.and_then(|()| self.commit());
+        self.progress.lock().stopping = true;
+        self.changed.notify_all();
+        let thread = self.thread.lock().take();
+        drop(thread);
+        result
+    }
+
+    /// No more changes: something failed that leaves no other way. What was committed stays.
+    pub(crate) fn abort(&self, what: &str, error: Error) {
+        let transid = self.with_gate_closed(Some(EROFS));
+        if self.progress.lock().fail(error) {
+            self.volume.log().error(format_args!(
+                "transaction {transid} aborted in {what} (error {}): forced readonly",
+                error.to_errno()
+            ));
+            self.volume.set_read_only();
+        }
+        self.changed.notify_all();
+    }
+
+    /// Whether a commit failed.
+    pub(crate) fn is_aborted(&self) -> bool {
+        self.progress.lock().failed().is_some()
+    }
+
+    fn with_gate_closed(&self, why: Option<Error>) -> Generation {
+        let mut gate = self.gate.write();
+        gate.closed = why;
+        gate.transid
+    }
+
+    /// Sets the time between commits, seconds.
+    pub(crate) fn set_interval(&self, seconds: u32) {
+        self.interval.store(seconds.max(1), Relaxed);
+    }
+
+    /// Bytes that overlays may take.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Bytes that overlays take.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.load(Relaxed)
+    }
+
+    /// The open transaction.
+    pub(crate) fn transid(&self) -> Generation {
+        self.gate.read().transid
+    }
+
+    /// Whether there is anything that a commit would write.
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.open.lock().is_dirty()
+    }
+
+    /// Fills in those checksums of data that are in no committed tree yet; see
+    /// [`BornMap::fill`]. Must be asked before the committed tree is.
+    pub(crate) fn csums(
+        &self,
+        start: Logical,
+        sector: u64,
+        size: usize,
+        out: &mut [u8],
+        mut known: impl FnMut(Range<u64>) -> Result,
+    ) -> Result {
+        let start = start.get();
+        self.open
+            .lock()
+            .born
+            .fill(start, sector, size, out, &mut known)?;
+        let frozen = self.frozen.lock().clone();
+        match frozen {
+            Some(frozen) => frozen.fill(start, sector, size, out, known),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Blocks that an operation reserves beyond its need.
+const PREPAY: u64 = 64;
+
+impl Open {
+    fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty() || !self.born.is_empty() || self.forced
+    }
+}

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Data extents that were written, and are not in the extent tree yet.
+
+use btrfs_format::types::Logical;
+use core::ops::Range;
+use kernel::prelude::*;
+use kernel::rbtree::RBTree;
+
+/// A data extent on disk that a file refers to since this transaction.
+pub(super) struct Born {
+    /// Bytes it takes.
+    pub(super) len: u64,
+    /// The checksums of its sectors; `None` if it has none.
+    pub(super) csums: Option<KVVec<u8>>,
+}
+
+/// The extents that were born in a transaction, by their addresses.
+#[derive(Default)]
+pub(super) struct BornMap {
+    map: RBTree<u64, Born>,
+}
+
+impl BornMap {
+    /// Whether there are none.
+    pub(super) fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
+    /// Adds one. `EEXIST`: something was born there already.
+    pub(super) fn insert(&mut self, at: Logical, born: Born) -> Result {
+        if self.map.get(&at.get()).is_some() {
+            return Err(EEXIST);
+        }
+        self.map.try_create_and_insert(at.get(), born, GFP_KERNEL)?;
+        Ok(())
+    }
+
+    /// All of them, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (Logical, &Born)> {
+        self.map.iter().map(|(at, born)| (Logical(*at), born))
+    }
+
+    /// Takes the one at `at` out.
+    pub(super) fn remove(&mut self, at: Logical) {
+        self.map.remove(&at.get());
+    }
+
+    /// Fills in the checksums that are known of the sectors from `start` on: `out` has `size` bytes
+    /// for each sector of `sector` bytes. Calls `known` with the address range of each part.
+    pub(super) fn fill(
+        &self,
+        start: u64,
+        sector: u64,
+        size: usize,
+        out: &mut [u8],
+        mut known: impl FnMut(Range<u64>) -> Result,
+    ) -> Result {
+        let sectors = u64::try_from(out.len().checked_div(size).ok_or(EINVAL)?)?;
+        let end = start
+            .checked_add(sectors.checked_mul(sector).ok_or(EINVAL)?)
+            .ok_or(EINVAL)?;
+        let mut from = self.first_behind(start);
+        while let Some((at, born)) = from.filter(|(at, _)| *at < end) {
+            let (low, high) = (at.max(start), at.saturating_add(born.len).min(end));
+            if let (Some(csums), true) = (&born.csums, low < high) {
+                let index = |bytes: u64| -> Result<usize> {
+                    let sectors = usize::try_from(bytes.checked_div(sector).ok_or(EINVAL)?)?;
+                    sectors.checked_mul(size).ok_or(EINVAL)
+                };
+                let source = csums
+                    .get(index(low - at)?..index(high - at)?)
+                    .ok_or(EINVAL)?;
+                out.get_mut(index(low - start)?..index(high - start)?)
+                    .ok_or(EINVAL)?
+                    .copy_from_slice(source);
+                known(low..high)?;
+            }
+            from = self.first_behind(at.saturating_add(born.len).max(at + 1));
+        }
+        Ok(())
+    }
+
+    /// The first extent that ends behind `at`.
+    fn first_behind(&self, at: u64) -> Option<(u64, &Born)> {
+        let cursor = self.map.cursor_lower_bound(&at);
+        let next = cursor.as_ref().map(|cursor| *cursor.current().0);
+        let before = match &cursor {
+            Some(cursor) => cursor.peek_prev().map(|(start, _)| *start),
+            None => self.map.cursor_back().map(|last| *last.current().0),
+        };
+        let with = |start: u64| Some((start, self.map.get(&start)?));
+        before
+            .and_then(with)
+            .filter(|(start, born)| start.saturating_add(born.len) > at)
+            .or_else(|| next.and_then(with))
+    }
+}

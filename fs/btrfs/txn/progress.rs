@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Asking for commits, and waiting for them.
+
+use btrfs_format::types::Generation;
+use kernel::prelude::*;
+use kernel::sync::atomic::Relaxed;
+use kernel::time::msecs_to_jiffies;
+use kfs::kthread::Stop;
+use kfs::mem::NoFs;
+
+use super::{Demand, Txn};
+use crate::space::Urgency;
+
+/// How far transactions have got.
+pub(super) struct Progress {
+    /// The last one that is durable.
+    durable: Generation,
+    /// The last one that somebody wants to be durable.
+    wanted: Generation,
+    /// The first error of a commit.
+    failed: Option<Error>,
+    /// The thread is to end when nothing is wanted any more.
+    pub(super) stopping: bool,
+}
+
+impl Progress {
+    pub(super) fn new(durable: Generation) -> Self {
+        Self {
+            durable,
+            wanted: durable,
+            failed: None,
+            stopping: false,
+        }
+    }
+
+    /// Notes an error; whether it is the first one.
+    pub(super) fn fail(&mut self, error: Error) -> bool {
+        let first = self.failed.is_none();
+        self.failed.get_or_insert(error);
+        first
+    }
+
+    /// The first error of a commit.
+    pub(super) fn failed(&self) -> Option<Error> {
+        self.failed
+    }
+}
+
+/// Why the thread woke up.
+enum Wake {
+    Commit,
+    Interval,
+    End,
+}
+
+impl Txn {
+    /// Commits what was changed up to now, and waits until it is durable.
+    ///
+    /// `EIO` after a commit failed. Must not be called with a handle.
+    pub(crate) fn commit(&self) -> Result {
+        let transid = self.request();
+        self.wait(transid)
+    }
+
+    /// Begins to commit what was changed up to now; returns what to wait for.
+    pub(crate) fn request(&self) -> Generation {
+        let (open, dirty) = {
+            let gate = self.gate.read();
+            (gate.transid, self.is_dirty())
+        };
+        let want = match dirty {
+            true => open,
+            // The one before it may still be under way.
+            false => Generation(open.get().saturating_sub(1)),
+        };
+        let mut progress = self.progress.lock();
+        if progress.wanted < want {
+            progress.wanted = want;
+            drop(progress);
+            self.changed.notify_all();
+        }
+        want
+    }
+
+    /// Waits until transaction `transid` is durable. `EIO` if it never will be.
+    pub(crate) fn wait(&self, transid: Generation) -> Result {
+        let mut progress = self.progress.lock();
+        loop {
+            if progress.durable >= transid {
+                return Ok(());
+            }
+            if progress.failed.is_some() {
+                return Err(EIO);
+            }
+            self.changed.wait(&mut progress);
+        }
+    }
+
+    /// The last transaction that is durable.
+    pub(crate) fn durable(&self) -> Generation {
+        self.progress.lock().durable
+    }
+
+    /// Notes that a transaction is durable.
+    pub(super) fn note_durable(&self, transid: Generation) {
+        let mut progress = self.progress.lock();
+        progress.durable = transid;
+        progress.wanted = progress.wanted.max(transid);
+        drop(progress);
+        self.changed.notify_all();
+    }
+
+    /// Counts memory of the overlays.
+    pub(super) fn charge(&self, bytes: usize) {
+        let now = self.bytes.load(Relaxed).saturating_add(bytes);
+        self.bytes.add(bytes, Relaxed);
+        if now > self.limit / 2 {
+            self.request_quickly();
+        }
+    }
+
+    /// As [`Self::request`], for whoever has a handle: the open transaction is the caller's.
+    fn request_quickly(&self) {
+        let mut progress = self.progress.lock();
+        let open = progress.durable.max(progress.wanted).next();
+        // At most one beyond the one under way.
+        if open.get() <= progress.durable.get().saturating_add(2) {
+            progress.wanted = progress.wanted.max(progress.durable.next());
+            drop(progress);
+            self.changed.notify_all();
+        }
+    }
+
+    /// Waits as long as overlays take too much memory.
+    pub(super) fn throttle(&self, demand: &Demand) -> Result {
+        let limit = match demand.how {
+            // What shrinks must not be stuck behind what grows.
+            Urgency::Deleting => self.limit.saturating_add(self.limit / 8),
+            Urgency::Completion => return Ok(()),
+            Urgency::Normal | Urgency::Nowait => self.limit,
+        };
+        while self.bytes() > limit {
+            if demand.how == Urgency::Nowait {
+                return Err(EAGAIN);
+            }
+            if self.is_aborted() {
+                return Err(EROFS);
+            }
+            self.commit()?;
+            if kfs::task::is_killed() {
+                return Err(EINTR);
+            }
+        }
+        Ok(())
+    }
+
+    /// The thread that commits.
+    pub(super) fn run(&self, stop: &Stop) {
+        // Whoever waits for a commit may have come from reclaim.
+        let _nofs = NoFs::enter();
+        loop {
+            match self.sleep(stop) {
+                Wake::End => return,
+                Wake::Interval if !self.is_dirty() => self.reap(),
+                Wake::Commit | Wake::Interval => {
+                    if let Err(error) = self.commit_now() {
+                        self.abort("commit", error);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Sleeps until there is something to do.
+    fn sleep(&self, stop: &Stop) -> Wake {
+        let interval = msecs_to_jiffies(self.interval.load(Relaxed).saturating_mul(1000));
+        let mut progress = self.progress.lock();
+        loop {
+            let failed = progress.failed.is_some();
+            if progress.wanted > progress.durable && !failed {
+                return Wake::Commit;
+            }
+            if progress.stopping || stop.requested() {
+                return Wake::End;
+            }
+            use kernel::sync::CondVarTimeoutResult::{Signal, Timeout, Woken};
+            match self
+                .changed
+                .wait_interruptible_timeout(&mut progress, interval)
+            {
+                Timeout if !failed => return Wake::Interval,
+                Timeout | Woken { .. } | Signal { .. } => {}
+            }
+        }
+    }
+}
