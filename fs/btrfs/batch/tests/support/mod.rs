@@ -71,6 +71,8 @@ pub struct Memory {
     root: Option<RootPtr>,
     /// Checks are skipped where time is measured.
     pub fast: bool,
+    /// The store fails after so many calls.
+    pub fail_in: Option<u32>,
 }
 
 impl Memory {
@@ -91,6 +93,7 @@ impl Memory {
             homes: HashMap::new(),
             root: None,
             fast: false,
+            fail_in: None,
         }
     }
 
@@ -135,6 +138,33 @@ impl Memory {
         });
         self.parents = parents;
         self.homes = homes;
+    }
+
+    fn count_down(&mut self) -> Result {
+        match &mut self.fail_in {
+            Some(0) => {
+                self.fail_in = None;
+                return Err(Error::NoSpace);
+            }
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// New blocks get addresses from there on.
+    pub fn skip_to(&mut self, at: u64) {
+        self.next = at;
+    }
+
+    pub fn check_at(&self, block: &[u8], logical: Logical, level: u8) {
+        let ptr = BlockPtr {
+            logical,
+            generation: Generation(self.transid),
+            level,
+            first: None,
+        };
+        self.check(block, &ptr);
     }
 
     fn check(&self, block: &[u8], ptr: &BlockPtr) {
@@ -233,6 +263,7 @@ impl Store for Memory {
     type Buf = Vec<u8>;
 
     fn read(&mut self, tree: TreeId, at: &BlockPtr) -> Result<Blk> {
+        self.count_down()?;
         assert_eq!(tree, TREE);
         let block = self.blocks.get(&at.logical.get()).ok_or(Error::Io)?.clone();
         if !self.fast {
@@ -255,10 +286,12 @@ impl Store for Memory {
     }
 
     fn buffer(&mut self) -> Result<Vec<u8>> {
+        self.count_down()?;
         Ok(vec![0xee; self.geometry.nodesize as usize])
     }
 
     fn place(&mut self, _: TreeId, _: u8) -> Result<Logical> {
+        self.count_down()?;
         let at = self.next;
         self.next += u64::from(self.geometry.nodesize);
         self.placed.insert(at);
@@ -267,6 +300,7 @@ impl Store for Memory {
     }
 
     fn write(&mut self, _: TreeId, at: Logical, level: u8, block: Vec<u8>) -> Result {
+        self.count_down()?;
         self.writes += 1;
         if !self.fast {
             assert!(self.live.contains(&at.get()));
@@ -289,6 +323,7 @@ impl Store for Memory {
     }
 
     fn copied(&mut self, _: TreeId, old: &[u8], is_root: bool) -> Result {
+        self.count_down()?;
         let at = Header::of(old).unwrap().bytenr().get();
         if !self.fast {
             assert!(!Self::is_work(old, self.transid));
@@ -310,12 +345,14 @@ impl Store for Memory {
     }
 
     fn drop_block(&mut self, _: TreeId, old: &[u8]) -> Result {
+        self.count_down()?;
         assert!(Self::is_work(old, self.transid));
         assert!(self.live.remove(&Header::of(old).unwrap().bytenr().get()));
         Ok(())
     }
 
     fn item(&mut self, _: TreeId, key: &Key, old: Option<&[u8]>, new: Option<&[u8]>) -> Result {
+        self.count_down()?;
         if self.fast {
             return Ok(());
         }
