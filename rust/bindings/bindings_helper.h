@@ -55,6 +55,7 @@
 
 #include "data.h"
 #include "fs.h"
+#include "inode.h"
 #include "io.h"
 
 /* bindgen does not evaluate macros with casts; constants of that kind go here. */
@@ -73,6 +74,7 @@ const int RUST_CONST_HELPER_IOCB_APPEND = (__force int)IOCB_APPEND;
 const int RUST_CONST_HELPER_IOCB_DIRECT = (__force int)IOCB_DIRECT;
 const int RUST_CONST_HELPER_IOCB_DSYNC = (__force int)IOCB_DSYNC;
 const int RUST_CONST_HELPER_IOCB_NOWAIT = (__force int)IOCB_NOWAIT;
+const unsigned int RUST_CONST_HELPER_I_DIRTY_TIME = I_DIRTY_TIME;
 const loff_t RUST_CONST_HELPER_MAX_LFS_FILESIZE = MAX_LFS_FILESIZE;
 const unsigned long RUST_CONST_HELPER_SB_ACTIVE = SB_ACTIVE;
 const unsigned long RUST_CONST_HELPER_SB_BORN = SB_BORN;

@@ -26,6 +26,13 @@ impl AclType {
         }
     }
 
+    pub(super) fn into_raw(self) -> c_int {
+        match self {
+            Self::Access => bindings::ACL_TYPE_ACCESS as c_int,
+            Self::Default => bindings::ACL_TYPE_DEFAULT as c_int,
+        }
+    }
+
     /// The name of the attribute that the list is stored in.
     pub fn xattr_name(self) -> &'static CStr {
         match self {
@@ -61,6 +68,30 @@ impl PosixAcl {
         Ok(NonNull::new(acl).map(Self))
     }
 
+    /// Takes over a reference; null is no list.
+    ///
+    /// # Safety
+    ///
+    /// `acl` must be null or a reference that the caller gives up.
+    pub(super) unsafe fn from_raw(acl: *mut bindings::posix_acl) -> Option<Self> {
+        // INVARIANT: By the requirement of this function.
+        NonNull::new(acl).map(Self)
+    }
+
+    pub(super) fn as_raw(&self) -> *mut bindings::posix_acl {
+        self.0.as_ptr()
+    }
+
+    /// The value of the attribute that it is stored as.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn to_xattr(&self) -> Result<KVec<u8>> {
+        // SAFETY: Valid by the type invariant.
+        unsafe { xattr_value(self.as_raw()) }
+    }
+
     pub(super) fn into_raw(self) -> *mut bindings::posix_acl {
         ManuallyDrop::new(self).0.as_ptr()
     }
@@ -71,4 +102,27 @@ impl Drop for PosixAcl {
         // SAFETY: Owned, by the type invariant.
         unsafe { bindings::kfs_posix_acl_release(self.0.as_ptr()) };
     }
+}
+
+/// The value of the attribute that `acl` is stored as.
+///
+/// # Safety
+///
+/// `acl` must be valid.
+pub(super) unsafe fn xattr_value(acl: *const bindings::posix_acl) -> Result<KVec<u8>> {
+    let mut size = 0usize;
+    // SAFETY: Valid; ids on disk are those of the initial namespace.
+    let value = unsafe {
+        bindings::posix_acl_to_xattr(
+            &raw mut bindings::init_user_ns,
+            acl,
+            &mut size,
+            bindings::GFP_KERNEL,
+        )
+    };
+    if value.is_null() {
+        return Err(ENOMEM);
+    }
+    // SAFETY: The function returns memory from kmalloc of that many bytes, which are ours.
+    Ok(unsafe { KVec::from_raw_parts(value.cast(), size, size) })
 }

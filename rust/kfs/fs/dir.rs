@@ -3,10 +3,13 @@
 //! Directories.
 
 use super::{
+    create::{Created, NewEntry},
     errno,
     file::File,
+    idmap::IdMap,
     inode::INode,
     inode_ops::{common, InodeOperations},
+    names::{name_of, Names, Rename},
     super_block::FileSystem,
     types::DType,
 };
@@ -95,6 +98,51 @@ pub trait DirOperations: InodeOperations {
     fn fsync(_file: &File<Self::Fs>, _datasync: bool) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
+
+    /// Makes a file, directory, symbolic link or special file and gives it the name `name`,
+    /// which does not exist yet.
+    fn create(
+        _dir: &INode<Self::Fs>,
+        _name: &[u8],
+        _entry: &NewEntry<'_>,
+        _idmap: &IdMap,
+    ) -> Result<Created<Self::Fs>> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Makes a regular file without a name.
+    fn tmpfile(
+        _dir: &INode<Self::Fs>,
+        _entry: &NewEntry<'_>,
+        _idmap: &IdMap,
+    ) -> Result<Created<Self::Fs>> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Gives `inode`, which is no directory, another name.
+    fn link(_dir: &INode<Self::Fs>, _name: &[u8], _inode: &INode<Self::Fs>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Takes the name `name` away from `inode`, which is no directory.
+    fn unlink(_dir: &INode<Self::Fs>, _name: &[u8], _inode: &INode<Self::Fs>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Removes the directory `inode`.
+    ///
+    /// # Errors
+    ///
+    /// `ENOTEMPTY`.
+    fn rmdir(_dir: &INode<Self::Fs>, _name: &[u8], _inode: &INode<Self::Fs>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Moves or exchanges names. The VFS has checked whether a target may be replaced, except
+    /// for whether a directory is empty.
+    fn rename(_rename: &Rename<'_, Self::Fs>, _idmap: &IdMap) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 }
 
 /// The operation tables of a directory.
@@ -121,6 +169,51 @@ struct DirTable<O>(PhantomData<O>);
 impl<O: DirOperations> DirTable<O> {
     const INODE: &'static bindings::inode_operations = &bindings::inode_operations {
         lookup: Some(Self::lookup),
+        create: if <O as DirOperations>::HAS_CREATE {
+            Some(Names::<O>::create)
+        } else {
+            None
+        },
+        mkdir: if <O as DirOperations>::HAS_CREATE {
+            Some(Names::<O>::mkdir)
+        } else {
+            None
+        },
+        mknod: if <O as DirOperations>::HAS_CREATE {
+            Some(Names::<O>::mknod)
+        } else {
+            None
+        },
+        symlink: if <O as DirOperations>::HAS_CREATE {
+            Some(Names::<O>::symlink)
+        } else {
+            None
+        },
+        tmpfile: if <O as DirOperations>::HAS_TMPFILE {
+            Some(Names::<O>::tmpfile)
+        } else {
+            None
+        },
+        link: if <O as DirOperations>::HAS_LINK {
+            Some(Names::<O>::link)
+        } else {
+            None
+        },
+        unlink: if <O as DirOperations>::HAS_UNLINK {
+            Some(Names::<O>::unlink)
+        } else {
+            None
+        },
+        rmdir: if <O as DirOperations>::HAS_RMDIR {
+            Some(Names::<O>::rmdir)
+        } else {
+            None
+        },
+        rename: if <O as DirOperations>::HAS_RENAME {
+            Some(Names::<O>::rename)
+        } else {
+            None
+        },
         ..common::<O>()
     };
 
@@ -161,11 +254,7 @@ impl<O: DirOperations> DirTable<O> {
         // SAFETY: Called by the VFS for a directory in use.
         let dir = unsafe { INode::from_raw(dir) };
         // SAFETY: The name of a dentry that is being looked up does not change.
-        let name = unsafe {
-            let q = &(*dentry).__bindgen_anon_1.d_name;
-            let len = q.__bindgen_anon_1.__bindgen_anon_1.len;
-            core::slice::from_raw_parts(q.name, len as usize)
-        };
+        let name = unsafe { name_of(dentry) };
         let inode = match O::lookup(dir, name) {
             Ok(Some(inode)) => ARef::into_raw(inode).as_ptr().cast(),
             Ok(None) => ptr::null_mut(),

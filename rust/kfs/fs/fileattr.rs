@@ -25,4 +25,16 @@ impl FileAttr {
         // SAFETY: Valid by construction.
         unsafe { bindings::fileattr_fill_flags(self.0.get(), flags) };
     }
+    /// The flags, `FS_*_FL` of the UAPI, whichever way they were given.
+    pub fn flags(&self) -> u32 {
+        // SAFETY: Valid by construction.
+        unsafe { (*self.0.get()).flags }
+    }
+
+    /// Whether there are attributes that the flags do not tell of: a project, hints for extents,
+    /// or other flags of `FS_IOC_FSSETXATTR`.
+    pub fn has_extended(&self) -> bool {
+        // SAFETY: Valid by construction.
+        unsafe { bindings::kfs_fileattr_has_fsx(self.0.get()) }
+    }
 }

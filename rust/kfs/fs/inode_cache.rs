@@ -44,6 +44,22 @@ impl<T: FileSystem> InodeObject<T> {
         unsafe { *(*inode.cast::<Self>()).initialised.get() = true };
     }
 
+    /// Drops the data, if there is any.
+    ///
+    /// # Safety
+    ///
+    /// `inode` must be an inode of `T` that nobody else uses, now or later.
+    pub(super) unsafe fn destroy_data(inode: *mut bindings::inode) {
+        // SAFETY: An inode of `T`.
+        if unsafe { Self::is_initialised(inode) } {
+            // SAFETY: The data is valid by the type invariant and is not used any more.
+            unsafe {
+                *(*inode.cast::<Self>()).initialised.get() = false;
+                ptr::drop_in_place(Self::data(inode));
+            }
+        }
+    }
+
     /// Where the data is.
     ///
     /// # Safety
@@ -143,14 +159,8 @@ pub(super) unsafe extern "C" fn alloc_inode<T: FileSystem>(
 ///
 /// Called by the VFS, in process context, with an inode of `T` that nobody uses.
 pub(super) unsafe extern "C" fn destroy_inode<T: FileSystem>(inode: *mut bindings::inode) {
-    // SAFETY: An inode of `T`.
-    if unsafe { InodeObject::<T>::is_initialised(inode) } {
-        // SAFETY: The data is valid by the type invariant and is not used any more.
-        unsafe {
-            *(*inode.cast::<InodeObject<T>>()).initialised.get() = false;
-            ptr::drop_in_place(InodeObject::<T>::data(inode));
-        }
-    }
+    // SAFETY: As of this function.
+    unsafe { InodeObject::<T>::destroy_data(inode) };
 }
 
 /// # Safety

@@ -3,10 +3,12 @@
 //! Operations that all kinds of inodes have.
 
 use super::{
-    acl::{AclType, PosixAcl},
+    acl::{self, AclType, PosixAcl},
     errno,
     fileattr::FileAttr,
+    idmap::IdMap,
     inode::INode,
+    setattr::SetAttr,
     stat::{KStat, StatQuery},
     super_block::FileSystem,
     xattr::XattrList,
@@ -18,7 +20,7 @@ use kernel::{error::VTABLE_DEFAULT_ERROR, prelude::*};
 /// Operations on an inode of any kind.
 ///
 /// What is not implemented is done as for a file system without the feature, except
-/// that changing attributes fails with `EOPNOTSUPP`.
+/// that changing attributes fails with `EOPNOTSUPP`, and changing times does nothing.
 #[vtable]
 pub trait InodeOperations: Sized + Send + Sync + 'static {
     /// The file system.
@@ -46,6 +48,27 @@ pub trait InodeOperations: Sized + Send + Sync + 'static {
 
     /// Reports the flags of `lsattr`. The default has no flags.
     fn fileattr_get(_inode: &INode<Self::Fs>, _attr: &mut FileAttr) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Changes attributes that the caller may change. The inode lock is held.
+    fn setattr(_inode: &INode<Self::Fs>, _attr: &SetAttr<'_, Self::Fs>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Stores the times and the version of the inode, which have changed in memory.
+    fn update_time(_inode: &INode<Self::Fs>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Stores an ACL, or removes it, together with the inode, of which the permissions may
+    /// have changed.
+    fn set_acl(_inode: &INode<Self::Fs>, _kind: AclType, _value: Option<&[u8]>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Changes the flags of `chattr`. The VFS has checked who may; the inode lock is held.
+    fn fileattr_set(_inode: &INode<Self::Fs>, _attr: &FileAttr, _idmap: &IdMap) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 }
@@ -78,7 +101,18 @@ pub(super) const fn common<O: InodeOperations>() -> bindings::inode_operations {
         } else {
             None
         },
-        setattr: Some(setattr),
+        fileattr_set: if O::HAS_FILEATTR_SET {
+            Some(fileattr_set::<O>)
+        } else {
+            None
+        },
+        set_acl: if O::HAS_SET_ACL {
+            Some(set_acl::<O>)
+        } else {
+            None
+        },
+        update_time: Some(update_time::<O>),
+        setattr: Some(setattr::<O>),
         ..pin_init::zeroed()
     }
 }
@@ -199,15 +233,148 @@ unsafe extern "C" fn fileattr_get<O: InodeOperations>(
     errno(O::fileattr_get(inode, unsafe { FileAttr::from_raw(attr) }))
 }
 
+/// Whether anything in the subvolume may be changed.
+fn check_writable<O: InodeOperations>(inode: &INode<O::Fs>) -> Result {
+    if O::HAS_MAY_WRITE {
+        O::may_write(inode)?;
+    }
+    Ok(())
+}
+
 /// Without an operation the VFS would change the inode in memory only.
 ///
 /// # Safety
 ///
-/// May always be called.
-unsafe extern "C" fn setattr(
-    _idmap: *mut bindings::mnt_idmap,
-    _dentry: *mut bindings::dentry,
-    _attr: *mut bindings::iattr,
+/// Called by the VFS with a positive dentry of the file system of `O`, whose inode is locked.
+unsafe extern "C" fn setattr<O: InodeOperations>(
+    idmap: *mut bindings::mnt_idmap,
+    dentry: *mut bindings::dentry,
+    attr: *mut bindings::iattr,
 ) -> c_int {
-    EOPNOTSUPP.to_errno()
+    if !O::HAS_SETATTR {
+        return EOPNOTSUPP.to_errno();
+    }
+    // SAFETY: The dentry is positive.
+    let inode = unsafe { INode::<O::Fs>::from_raw((*dentry).d_inode) };
+    if let Err(e) = check_writable::<O>(inode) {
+        return e.to_errno();
+    }
+    // SAFETY: All are valid.
+    let ret = unsafe { bindings::setattr_prepare(idmap, dentry, attr) };
+    if ret != 0 {
+        return ret;
+    }
+    // INVARIANT: All are valid during the call.
+    let attr = SetAttr {
+        idmap,
+        dentry,
+        attr,
+        _p: PhantomData,
+    };
+    errno(O::setattr(inode, &attr))
+}
+
+/// # Safety
+///
+/// Called by the VFS with an inode of the file system of `O`.
+unsafe extern "C" fn update_time<O: InodeOperations>(
+    inode: *mut bindings::inode,
+    kind: bindings::fs_update_time,
+    flags: c_uint,
+) -> c_int {
+    if !O::HAS_UPDATE_TIME {
+        return 0;
+    }
+    const NOWAIT: c_uint = bindings::IOCB_NOWAIT as c_uint;
+    // SAFETY: In use.
+    let node = unsafe { INode::<O::Fs>::from_raw(inode) };
+    if let Err(e) = check_writable::<O>(node) {
+        return e.to_errno();
+    }
+    if flags & NOWAIT != 0 {
+        return EAGAIN.to_errno();
+    }
+    // SAFETY: Valid.
+    let dirty = unsafe { bindings::inode_update_time(inode, kind, flags) };
+    if dirty <= 0 {
+        return dirty;
+    }
+    if dirty == bindings::I_DIRTY_TIME as c_int {
+        // Lazily: the VFS says when it is time.
+        // SAFETY: Valid.
+        unsafe { bindings::__mark_inode_dirty(inode, dirty) };
+        return 0;
+    }
+    errno(O::update_time(node))
+}
+
+/// # Safety
+///
+/// Called by the VFS with a positive dentry of the file system of `O`, whose inode is locked.
+unsafe extern "C" fn set_acl<O: InodeOperations>(
+    idmap: *mut bindings::mnt_idmap,
+    dentry: *mut bindings::dentry,
+    acl: *mut bindings::posix_acl,
+    raw_kind: c_int,
+) -> c_int {
+    let Some(kind) = AclType::from_raw(raw_kind) else {
+        return EINVAL.to_errno();
+    };
+    // SAFETY: The dentry is positive.
+    let inode = unsafe { INode::<O::Fs>::from_raw((*dentry).d_inode) };
+    if let Err(e) = check_writable::<O>(inode) {
+        return e.to_errno();
+    }
+    if kind == AclType::Default && !inode.is_dir() {
+        return match acl.is_null() {
+            true => 0,
+            false => EINVAL.to_errno(),
+        };
+    }
+    let mut acl = acl;
+    let old = inode.mode();
+    if kind == AclType::Access && !acl.is_null() {
+        let mut mode = old;
+        // SAFETY: All are valid. An ACL that says no more than the mode becomes null.
+        let ret =
+            unsafe { bindings::posix_acl_update_mode(idmap, inode.as_raw(), &mut mode, &mut acl) };
+        if ret != 0 {
+            return ret;
+        }
+        inode.set_perm(mode);
+    }
+    let value = match acl.is_null() {
+        true => Ok(None),
+        // SAFETY: A valid ACL.
+        false => unsafe { acl::xattr_value(acl) }.map(Some),
+    };
+    match value.and_then(|value| O::set_acl(inode, kind, value.as_deref())) {
+        Ok(()) => {
+            // SAFETY: Valid; it takes a reference of its own.
+            unsafe { bindings::set_cached_acl(inode.as_raw(), raw_kind, acl) };
+            0
+        }
+        Err(e) => {
+            inode.set_perm(old);
+            e.to_errno()
+        }
+    }
+}
+
+/// # Safety
+///
+/// Called by the VFS with a positive dentry of the file system of `O`, whose inode is locked.
+unsafe extern "C" fn fileattr_set<O: InodeOperations>(
+    idmap: *mut bindings::mnt_idmap,
+    dentry: *mut bindings::dentry,
+    attr: *mut bindings::file_kattr,
+) -> c_int {
+    // SAFETY: The dentry is positive.
+    let inode = unsafe { INode::<O::Fs>::from_raw((*dentry).d_inode) };
+    if let Err(e) = check_writable::<O>(inode) {
+        return e.to_errno();
+    }
+    // SAFETY: Both are valid, and used by the callback alone.
+    let (attr, idmap) = unsafe { (FileAttr::from_raw(attr), IdMap::from_raw(idmap)) };
+    errno(O::fileattr_set(inode, attr, idmap))
 }

@@ -11,6 +11,7 @@
 //! | [`FsContext`] | `struct fs_context`: a mount or remount under way |
 //! | [`SuperBlock<T, New>`], [`SuperBlock<T>`] | a super block before and after its private data exists |
 //! | [`INode<T>`], [`NewInode<T>`] | an initialised inode, and one that only its creator sees |
+//! | [`Draft<T>`], [`Created<T>`] | an inode that is not on disk yet, without and with a number |
 //! | [`File<T>`], [`DirEmitter`], [`KStat`], ... | the argument of one callback |
 //!
 //! # Life of a super block
@@ -34,6 +35,7 @@ mod acl;
 mod anon_dev;
 mod aops;
 mod context;
+mod create;
 mod dir;
 mod export;
 mod fiemap;
@@ -43,12 +45,15 @@ mod idmap;
 mod inode;
 mod inode_cache;
 mod inode_data;
+mod inode_edit;
 mod inode_ops;
 mod mount;
+mod names;
 mod new_inode;
 mod params;
 mod registration;
 mod seq;
+mod setattr;
 mod stat;
 mod super_block;
 mod super_ops;
@@ -60,6 +65,7 @@ pub use acl::{AclType, PosixAcl};
 pub use anon_dev::AnonDev;
 pub use aops::AddressSpaceOps;
 pub use context::{FsContext, Purpose};
+pub use create::{Created, Draft, InitialXattr, NewAttributes, NewEntry};
 pub use dir::{DirEmitter, DirOperations, DirOps};
 pub use export::{EncodedHandle, ExportOperations, ExportOps, NameBuf};
 pub use fiemap::FiemapInfo;
@@ -69,15 +75,17 @@ pub use idmap::{capable, Access, Capability, IdMap};
 pub use inode::INode;
 pub use inode_data::{DirectIo, ExclusiveLock, InvalidateLock};
 pub use inode_ops::{InodeOperations, SpecialOps};
+pub use names::{Place, Rename, RenameFlags};
 pub use new_inode::{INodeParams, InodeEntry, InodeFlags, InodeKind, NewInode};
 pub use params::{EnumEntry, Param, ParamSpec, Params};
 pub use registration::{FsFlags, Registration, TypeSlot};
 pub use seq::seq_escape;
+pub use setattr::SetAttr;
 pub use stat::{KStat, StatFs, StatQuery};
-pub use super_block::{FileSystem, InodeKey, New, Ready, SbFlags, SuperBlock};
+pub use super_block::{FileSystem, InodeKey, InternalWrite, New, Ready, SbFlags, SuperBlock};
 pub use symlink::{LinkOperations, LinkOps};
 pub use types::{current_time, mode, DType, DeviceNumber, Timespec};
-pub use xattr::{XattrBuf, XattrHandler, XattrHandlers, XattrList, XattrOperations};
+pub use xattr::{XattrBuf, XattrHandler, XattrHandlers, XattrList, XattrOperations, XattrSet};
 
 use kernel::error::Result;
 

@@ -57,6 +57,24 @@ impl InodeFlags {
     pub const DIRSYNC: Self = Self(bindings::S_DIRSYNC);
 }
 
+impl InodeFlags {
+    const MASK: u32 = bindings::S_SYNC
+        | bindings::S_NOATIME
+        | bindings::S_APPEND
+        | bindings::S_IMMUTABLE
+        | bindings::S_DIRSYNC;
+
+    /// Sets these flags of `inode` and clears the others that there are here.
+    ///
+    /// # Safety
+    ///
+    /// `inode` must be valid.
+    pub(super) unsafe fn write_to(self, inode: *mut bindings::inode) {
+        // SAFETY: By the requirement of this function; it exchanges the bits atomically.
+        unsafe { bindings::kfs_inode_set_flags(inode, self.0, Self::MASK) };
+    }
+}
+
 impl core::ops::BitOr for InodeFlags {
     type Output = Self;
     fn bitor(self, other: Self) -> Self {
@@ -210,7 +228,7 @@ impl<T: FileSystem> NewInode<T> {
         unsafe {
             InodeObject::<T>::set_initialised(raw);
             set_attributes(raw, &params);
-            set_kind(raw, &params);
+            set_kind(raw, &params.kind, params.perm, params.large_folios);
         }
         let inode = ManuallyDrop::new(self).0;
         // SAFETY: New and locked, by the type invariant. Now it is published.
@@ -242,27 +260,26 @@ unsafe fn set_attributes<T: FileSystem>(inode: *mut bindings::inode, p: &INodePa
         bindings::kfs_inode_set_times(inode, &atime, &mtime, &ctime);
         bindings::kfs_inode_set_iversion_queried(inode, p.version);
         (*inode).i_generation = p.generation;
-        (*inode).i_flags = ((*inode).i_flags & !FLAGS_MASK) | (p.flags.0 & FLAGS_MASK);
+        p.flags.write_to(inode);
         if p.no_acl {
             bindings::kfs_cache_no_acl(inode);
         }
     }
 }
 
-const FLAGS_MASK: u32 = bindings::S_SYNC
-    | bindings::S_NOATIME
-    | bindings::S_APPEND
-    | bindings::S_IMMUTABLE
-    | bindings::S_DIRSYNC;
-
 /// # Safety
 ///
 /// As of [`set_attributes`].
-unsafe fn set_kind<T: FileSystem>(inode: *mut bindings::inode, p: &INodeParams<T>) {
-    let perm = p.perm & !mode::S_IFMT;
+pub(super) unsafe fn set_kind<T: FileSystem>(
+    inode: *mut bindings::inode,
+    kind: &InodeKind<T>,
+    perm: u16,
+    large_folios: bool,
+) {
+    let perm = perm & !mode::S_IFMT;
     // SAFETY: By the requirement of this function; the operations are those of the kind.
     unsafe {
-        match &p.kind {
+        match kind {
             InodeKind::Directory(ops) => {
                 (*inode).i_mode = perm | mode::S_IFDIR;
                 (*inode).i_op = ops.inode;
@@ -273,7 +290,7 @@ unsafe fn set_kind<T: FileSystem>(inode: *mut bindings::inode, p: &INodeParams<T
                 (*inode).i_op = ops.inode;
                 (*inode).__bindgen_anon_3.i_fop = ops.file;
                 (*inode).i_data.a_ops = aops.table;
-                if p.large_folios {
+                if large_folios {
                     bindings::kfs_mapping_set_large_folios(&raw mut (*inode).i_data);
                 }
             }
@@ -313,7 +330,7 @@ unsafe fn special<T: FileSystem>(
 ///
 /// Called by the inode hash for inodes of `T`, maybe dead ones within a grace period, and
 /// with a pointer to a key.
-unsafe extern "C" fn test_key<T: FileSystem>(
+pub(super) unsafe extern "C" fn test_key<T: FileSystem>(
     inode: *mut bindings::inode,
     key: *mut c_void,
 ) -> c_int {

@@ -21,7 +21,7 @@ use kernel::{
     seq_file::SeqFile,
     str::CString,
     sync::{aref::ARef, Arc, ArcBorrow},
-    types::Opaque,
+    types::{NotThreadSafe, Opaque},
 };
 
 /// What identifies an inode within its super block.
@@ -145,6 +145,17 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
 
     /// Ends a freeze.
     fn unfreeze(_sb: &SuperBlock<Self>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Writes the attributes of a dirty inode into the file system's structures; with `sync`,
+    /// durably.
+    fn write_inode(_inode: &INode<Self>, _sync: bool) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// The file system is cut off: from now on nothing may be written, and operations fail.
+    fn shutdown(_sb: &SuperBlock<Self>) {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -423,6 +434,27 @@ impl<T: FileSystem> SuperBlock<T, Ready> {
         }
     }
 
+    /// Keeps the file system from being frozen while something is changed that no system call
+    /// waits for, for example by a worker. Waits while it is frozen.
+    pub fn start_internal_write(&self) -> InternalWrite<'_, T> {
+        // SAFETY: Valid by the type invariant.
+        unsafe { bindings::kfs_sb_start_intwrite(self.as_raw()) };
+        InternalWrite {
+            sb: self,
+            _task: NotThreadSafe,
+        }
+    }
+
+    /// As [`Self::start_internal_write`], unless the file system is frozen or will be.
+    pub fn try_start_internal_write(&self) -> Option<InternalWrite<'_, T>> {
+        // SAFETY: Valid by the type invariant.
+        let started = unsafe { bindings::kfs_sb_start_intwrite_trylock(self.as_raw()) };
+        started.then(|| InternalWrite {
+            sb: self,
+            _task: NotThreadSafe,
+        })
+    }
+
     /// The root directory of the super block.
     pub fn root_inode(&self) -> Option<&INode<T>> {
         // SAFETY: Valid by the type invariant. The root is set during mount and stays until
@@ -433,5 +465,19 @@ impl<T: FileSystem> SuperBlock<T, Ready> {
         }
         // SAFETY: The root dentry is positive; its inode was initialised.
         Some(unsafe { INode::from_raw((*root).d_inode) })
+    }
+}
+
+/// Keeps a file system from being frozen; see [`SuperBlock::start_internal_write`].
+#[must_use = "the file system may be frozen when this is dropped"]
+pub struct InternalWrite<'a, T: FileSystem> {
+    sb: &'a SuperBlock<T>,
+    _task: NotThreadSafe,
+}
+
+impl<T: FileSystem> Drop for InternalWrite<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: Begun when this was made, by the same task.
+        unsafe { bindings::kfs_sb_end_intwrite(self.sb.as_raw()) };
     }
 }

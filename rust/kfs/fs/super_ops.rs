@@ -20,6 +20,16 @@ impl<T: FileSystem> SuperOps<T> {
         alloc_inode: Some(inode_cache::alloc_inode::<T>),
         destroy_inode: Some(inode_cache::destroy_inode::<T>),
         free_inode: Some(inode_cache::free_inode),
+        write_inode: if T::HAS_WRITE_INODE {
+            Some(Self::write_inode)
+        } else {
+            None
+        },
+        shutdown: if T::HAS_SHUTDOWN {
+            Some(Self::shutdown)
+        } else {
+            None
+        },
         drop_inode: if T::HAS_DROP_INODE {
             Some(Self::drop_inode)
         } else {
@@ -76,6 +86,31 @@ impl<T: FileSystem> SuperOps<T> {
         }
         // SAFETY: Initialised, as just checked.
         T::drop_inode(unsafe { INode::<T>::from_raw(inode) }).into()
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS with an object of a super block of `T`.
+    unsafe extern "C" fn write_inode(
+        inode: *mut bindings::inode,
+        wbc: *mut bindings::writeback_control,
+    ) -> c_int {
+        // SAFETY: Its memory is an `InodeObject`.
+        if !unsafe { InodeObject::<T>::is_initialised(inode) } {
+            return 0;
+        }
+        // SAFETY: Valid during the call.
+        let sync = unsafe { bindings::kfs_wbc_is_sync(wbc) } != 0;
+        // SAFETY: Initialised, as just checked.
+        errno(T::write_inode(unsafe { INode::<T>::from_raw(inode) }, sync))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS with an object of a super block of `T`.
+    unsafe extern "C" fn shutdown(sb: *mut bindings::super_block) {
+        // SAFETY: Called by the VFS for a mounted super block.
+        T::shutdown(unsafe { SuperBlock::<T>::from_raw(sb) });
     }
 
     /// # Safety

@@ -7,7 +7,7 @@
 use super::{inode::INode, super_block::FileSystem};
 use crate::bindings;
 use core::{marker::PhantomData, ptr};
-use kernel::{prelude::*, str::as_char_ptr_in_const_context};
+use kernel::{error::VTABLE_DEFAULT_ERROR, prelude::*, str::as_char_ptr_in_const_context};
 
 /// The buffer that the value of an attribute goes to.
 ///
@@ -92,6 +92,17 @@ unsafe fn slice<'a>(buf: *mut u8, size: usize) -> Option<&'a mut [u8]> {
     Some(unsafe { core::slice::from_raw_parts_mut(buf, size) })
 }
 
+/// What setting an attribute demands of the one that is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum XattrSet {
+    /// Nothing.
+    Any,
+    /// That there is none (`EEXIST`).
+    Create,
+    /// That there is one (`ENODATA`).
+    Replace,
+}
+
 /// Gets and sets attributes of one or more prefixes.
 #[vtable]
 pub trait XattrOperations: Sized + Send + Sync + 'static {
@@ -104,6 +115,16 @@ pub trait XattrOperations: Sized + Send + Sync + 'static {
     ///
     /// `ENODATA` when there is no such attribute.
     fn get(inode: &INode<Self::Fs>, name: &CStr, value: &mut XattrBuf<'_>) -> Result<usize>;
+
+    /// Sets `name`, with its prefix, to `value`, or removes it. The inode lock is held.
+    fn set(
+        _inode: &INode<Self::Fs>,
+        _name: &CStr,
+        _value: Option<&[u8]>,
+        _how: XattrSet,
+    ) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
 }
 
 /// The handler of a prefix, made of [`XattrOperations`].
@@ -120,6 +141,7 @@ impl<T: FileSystem> XattrHandler<T> {
             bindings::xattr_handler {
                 prefix: as_char_ptr_in_const_context(prefix),
                 get: Some(get::<O>),
+                set: if O::HAS_SET { Some(set::<O>) } else { None },
                 ..pin_init::zeroed()
             },
             PhantomData,
@@ -171,6 +193,40 @@ unsafe extern "C" fn get<O: XattrOperations>(
         Ok(len) => c_int::try_from(len).unwrap_or(EOVERFLOW.to_errno()),
         Err(e) => e.to_errno(),
     }
+}
+
+/// # Safety
+///
+/// Called by the VFS with an inode of the file system of `O`, and a buffer of `size` bytes or
+/// null.
+unsafe extern "C" fn set<O: XattrOperations>(
+    handler: *const bindings::xattr_handler,
+    _idmap: *mut bindings::mnt_idmap,
+    _dentry: *mut bindings::dentry,
+    inode: *mut bindings::inode,
+    name: *const c_char,
+    buffer: *const c_void,
+    size: usize,
+    flags: c_int,
+) -> c_int {
+    // SAFETY: Called by the VFS for an inode in use.
+    let inode = unsafe { INode::from_raw(inode) };
+    // SAFETY: `name` is what is left of the full name after the prefix of the handler.
+    let name = unsafe { CStr::from_char_ptr(bindings::xattr_full_name(handler, name)) };
+    let value = match buffer.is_null() {
+        true => None,
+        // SAFETY: The buffer is valid for its size.
+        false => Some(unsafe { core::slice::from_raw_parts(buffer.cast::<u8>(), size) }),
+    };
+    const CREATE: c_int = bindings::XATTR_CREATE as c_int;
+    const REPLACE: c_int = bindings::XATTR_REPLACE as c_int;
+    let how = match flags {
+        0 => XattrSet::Any,
+        CREATE => XattrSet::Create,
+        REPLACE => XattrSet::Replace,
+        _ => return EINVAL.to_errno(),
+    };
+    super::errno(O::set(inode, name, value, how))
 }
 
 #[kunit_tests(kfs_xattr)]
