@@ -9,6 +9,7 @@
 //! Bound: [`LIMIT`] extents of 64 bytes per inode; when they do not fit, the cache
 //! starts anew. It goes with the inode.
 
+use core::ops::Range;
 use kernel::prelude::*;
 
 use super::extent::{Extent, Extents};
@@ -54,6 +55,12 @@ impl ExtentCache {
                 _ => return,
             }
         }
+    }
+
+    /// Forgets the extents that have a part in `range`.
+    pub(crate) fn forget(&mut self, range: &Range<u64>) {
+        self.extents
+            .retain(|extent| extent.end <= range.start || range.end <= extent.start);
     }
 
     /// Returns false when there is no room.

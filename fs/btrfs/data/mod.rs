@@ -18,6 +18,8 @@ pub(crate) mod direct;
 pub(crate) mod extent;
 pub(crate) mod fiemap;
 mod inline;
+mod ranges;
 pub(crate) mod read;
 pub(crate) mod shared;
+pub(crate) mod state;
 mod write;

@@ -25,7 +25,7 @@ impl IomapWriteOps for FileData {
 
     fn release(_inode: &BtrfsInode, _range: Range<u64>) {}
 
-    fn is_valid(_inode: &BtrfsInode, _cookie: u64) -> bool {
+    fn is_valid(_inode: &BtrfsInode, _range: Range<u64>, _cookie: u64) -> bool {
         true
     }
 

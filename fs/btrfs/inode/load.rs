@@ -6,7 +6,7 @@ use btrfs_format::dir::FileType;
 use btrfs_format::inode::{mode, InodeFlags};
 use btrfs_format::types::{Ino, TreeId};
 use kernel::prelude::*;
-use kernel::sync::{aref::ARef, new_mutex, Arc};
+use kernel::sync::{aref::ARef, Arc};
 use kfs::fs::{
     DeviceNumber, DirOps, FileOps, INodeParams, InodeEntry, InodeKind, LinkOps, NewInode,
     SpecialOps, Timespec,
@@ -14,8 +14,8 @@ use kfs::fs::{
 
 use super::facts::{Facts, Time};
 use super::{Inode, InodeKey};
-use crate::data::cache::ExtentCache;
 use crate::data::read::address_space;
+use crate::data::state::FileState;
 use crate::subvol::Subvol;
 use crate::vfs::{Btrfs, BtrfsInode, BtrfsSuper, Node, Stub};
 
@@ -88,7 +88,7 @@ pub(crate) fn get_stub(
             sec: now.sec,
             nsec: now.nsec,
         },
-        extents: None,
+        file: None,
     };
     new.init::<Error>(params, Ok(data))
 }
@@ -122,13 +122,10 @@ fn fill(
         no_acl: !facts.may_have_acl,
         large_folios: regular,
     };
-    let extents = if regular {
-        Some(KBox::pin_init(
-            new_mutex!(ExtentCache::new(), "btrfs-extents"),
-            GFP_KERNEL,
-        )?)
-    } else {
-        None
+    let state = || FileState::new(item.size.get(), item.nbytes.get());
+    let file = match regular {
+        true => Some(KBox::pin_init(state(), GFP_KERNEL)?),
+        false => None,
     };
     let data = Inode {
         fs: sb.data_arc().into(),
@@ -136,7 +133,7 @@ fn fill(
         ino,
         otime: (&item.otime).into(),
         facts: Some(facts),
-        extents,
+        file,
     };
     new.init::<Error>(params, Ok(data))
 }

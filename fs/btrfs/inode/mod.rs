@@ -15,10 +15,10 @@ pub(crate) mod load;
 use btrfs_format::inode::InodeFlags;
 use btrfs_format::types::{Ino, TreeId};
 use kernel::prelude::*;
-use kernel::sync::{Arc, Mutex};
+use kernel::sync::Arc;
 
-use crate::data::cache::ExtentCache;
 use crate::data::extent::{Extent, Extents};
+use crate::data::state::FileState;
 use crate::mount::Fs;
 use crate::subvol::Subvol;
 use crate::tree::LiveTree;
@@ -72,7 +72,7 @@ pub(crate) struct Inode {
     facts: Option<Facts>,
     otime: Time,
     /// Of regular files.
-    extents: Option<Pin<KBox<Mutex<ExtentCache>>>>,
+    file: Option<Pin<KBox<FileState>>>,
 }
 
 impl Inode {
@@ -116,18 +116,24 @@ impl Inode {
         self.otime
     }
 
+    /// The state of its data. `EINVAL` unless it is a regular file.
+    pub(crate) fn file(&self) -> Result<&FileState> {
+        self.file.as_deref().ok_or(EINVAL)
+    }
+
     /// The extent that covers offset `pos`.
     pub(crate) fn extent_at(&self, pos: u64) -> Result<Extent> {
-        let cache = self.extents.as_ref().ok_or(EINVAL)?;
-        if let Some(extent) = cache.lock().find(pos) {
-            return Ok(extent);
-        }
+        let file = self.file()?;
+        let version = match file.find(pos) {
+            Ok(extent) => return Ok(extent),
+            Err(version) => version,
+        };
         let mut walk = self.extents_from(pos)?;
         let extent = walk
             .next()?
             .filter(|extent| extent.covers(pos))
             .ok_or(EUCLEAN)?;
-        cache.lock().fill(extent, &mut walk);
+        file.remember(version, extent, &mut walk);
         Ok(extent)
     }
 

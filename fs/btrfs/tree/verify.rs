@@ -130,12 +130,7 @@ impl Verifier {
     /// Checks a block that is about to be written, its checksum excepted, and logs what is wrong.
     ///
     /// `EUCLEAN`: whoever made it has a bug.
-    pub(crate) fn check_new(
-        &self,
-        log: &dyn BlockSource,
-        bytes: &[u8],
-        expect: &Expect,
-    ) -> Result {
+    pub(crate) fn check_new(&self, log: &dyn BlockSource, bytes: &[u8], expect: &Expect) -> Result {
         self.check_content(log, bytes, expect)
     }
 

@@ -114,8 +114,8 @@ pub trait IomapWriteOps: IomapOps {
     /// A folio may be locked.
     fn release(inode: &Self::Inode, range: Range<u64>);
 
-    /// Whether a mapping with this cookie is still true. A folio is locked.
-    fn is_valid(inode: &Self::Inode, cookie: u64) -> bool;
+    /// Whether a mapping of `range` with this cookie is still true. A folio is locked.
+    fn is_valid(inode: &Self::Inode, range: Range<u64>, cookie: u64) -> bool;
 
     /// Reads `len` bytes from `pos` on, which lie in `mapping`, in order to change others in
     /// the same block. A folio is locked.

@@ -231,8 +231,18 @@ unsafe extern "C" fn is_valid<T: IomapWriteOps>(
     let Some(inode) = NonNull::new(inode) else {
         return false;
     };
-    // SAFETY: iomap works on an initialised inode of `T`, and passes a valid mapping.
-    unsafe { T::is_valid(T::Inode::from_raw(inode), (*iomap).validity_cookie) }
+    // SAFETY: iomap passes a valid mapping.
+    let map = unsafe { &*iomap };
+    let Ok(start) = u64::try_from(map.offset) else {
+        return false;
+    };
+    let range = start..start.saturating_add(map.length);
+    // SAFETY: iomap works on an initialised inode of `T`.
+    T::is_valid(
+        unsafe { T::Inode::from_raw(inode) },
+        range,
+        map.validity_cookie,
+    )
 }
 
 /// Reads a part of a folio, and waits for it.

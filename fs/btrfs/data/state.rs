@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What is known in memory of the data of one regular file.
+//!
+//! A sector of a file is in at most one of these states besides what its items say: *delayed*
+//! (dirty in the page cache, or about to be, with space reserved), or *in flight* (on its way to
+//! disk; its items are not put yet).
+//!
+//! # Who may rely on what
+//!
+//! What was looked up of a range is true until the range *changes*: its items, or its state.
+//! Every change gets a number and is remembered for a while; a look-up carries the number before
+//! it ([`FileState::version`]), and [`FileState::is_unchanged`] says whether it still holds.
+//!
+//! # Sizes
+//!
+//! The inode item has [`FileState::disk_size`], which rises to the size of the file only as far
+//! as everything below is on disk: after a crash a file is shorter, but has no zeroes that
+//! nobody wrote.
+
+use core::ops::Range;
+use kernel::prelude::*;
+use kernel::sync::{new_mutex, Mutex};
+
+use super::cache::ExtentCache;
+use super::extent::{Extent, Extents};
+use super::ranges::RangeSet;
+use crate::space::DataReservation;
+
+/// How many changes are remembered.
+const CHANGES: usize = 32;
+
+/// The data of one regular file.
+#[pin_data]
+pub(crate) struct FileState {
+    #[pin]
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    cache: ExtentCache,
+    delayed: RangeSet,
+    /// One byte for each of `delayed`.
+    reserved: Option<DataReservation>,
+    in_flight: RangeSet,
+    changes: [Range<u64>; CHANGES],
+    version: u64,
+    disk_size: u64,
+    /// Bytes that the items say are allocated.
+    bytes: u64,
+}
+
+/// What happens to a range besides its items.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Pending {
+    /// It is delayed or in flight.
+    pub(crate) yes: bool,
+    /// Up to where that is so.
+    pub(crate) until: u64,
+}
+
+impl FileState {
+    /// For a file whose inode item has size `size` and `bytes` bytes allocated.
+    pub(crate) fn new(size: u64, bytes: u64) -> impl PinInit<Self> {
+        let inner = Inner {
+            cache: ExtentCache::new(),
+            delayed: RangeSet::new(),
+            reserved: None,
+            in_flight: RangeSet::new(),
+            changes: [const { 0..0 }; CHANGES],
+            version: 1,
+            disk_size: size,
+            bytes,
+        };
+        pin_init!(Self {
+            inner <- new_mutex!(inner, "btrfs-file"),
+        })
+    }
+
+    /// The number of the last change.
+    pub(crate) fn version(&self) -> u64 {
+        self.inner.lock().version
+    }
+
+    /// Whether nothing in `range` changed since `version`.
+    pub(crate) fn is_unchanged(&self, range: &Range<u64>, version: u64) -> bool {
+        let inner = self.inner.lock();
+        let missed = inner.version.saturating_sub(version);
+        missed < CHANGES as u64
+            && (version.saturating_add(1)..=inner.version).all(|number| {
+                let at = (number % CHANGES as u64) as usize;
+                let changed = inner.changes.get(at);
+                changed.is_some_and(|c| c.end <= range.start || range.end <= c.start)
+            })
+    }
+
+    /// The size that the inode item gets.
+    pub(crate) fn disk_size(&self) -> u64 {
+        self.inner.lock().disk_size
+    }
+
+    /// The number of bytes that the inode item gets.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.inner.lock().bytes
+    }
+
+    /// The number of bytes that `stat` reports: with those that will be allocated.
+    pub(crate) fn stat_bytes(&self) -> u64 {
+        let inner = self.inner.lock();
+        inner.bytes.saturating_add(inner.delayed.total())
+    }
+
+    /// Counts bytes that items say are allocated now, and no more.
+    pub(crate) fn count(&self, more: u64, less: u64) {
+        let mut inner = self.inner.lock();
+        inner.bytes = inner.bytes.saturating_add(more).saturating_sub(less);
+    }
+
+    /// Lets the size for the inode item rise towards `size`, as far as nothing is pending below.
+    pub(crate) fn raise_disk_size(&self, size: u64) {
+        let mut inner = self.inner.lock();
+        let from = inner.disk_size;
+        let pending = [&inner.delayed, &inner.in_flight].map(|set| set.first_behind(from));
+        let open = pending.into_iter().flatten().map(|range| range.start).min();
+        let size = open.map_or(size, |open| size.min(open));
+        inner.disk_size = from.max(size);
+    }
+
+    /// The file was cut: sets the size for the inode item, if that is less than now.
+    pub(crate) fn cut_disk_size(&self, size: u64) {
+        let mut inner = self.inner.lock();
+        inner.disk_size = inner.disk_size.min(size);
+    }
+
+    /// The extent at `pos`, if it is known; else the number that [`Self::remember`] wants.
+    pub(crate) fn find(&self, pos: u64) -> Result<Extent, u64> {
+        let inner = self.inner.lock();
+        inner.cache.find(pos).ok_or(inner.version)
+    }
+
+    /// Keeps an extent, and those that follow it in the leaf, unless there were changes since
+    /// the look-up began.
+    pub(crate) fn remember(&self, version: u64, found: Extent, walk: &mut Extents) {
+        let mut inner = self.inner.lock();
+        if inner.version == version {
+            inner.cache.fill(found, walk);
+        }
+    }
+
+    /// What is pending at `pos`.
+    pub(crate) fn pending(&self, pos: u64) -> Pending {
+        let inner = self.inner.lock();
+        let (delayed, a) = inner.delayed.at(pos);
+        let (in_flight, b) = inner.in_flight.at(pos);
+        Pending {
+            yes: delayed || in_flight,
+            until: match (delayed, in_flight) {
+                (true, _) => a,
+                (_, true) => b,
+                _ => a.min(b),
+            },
+        }
+    }
+
+    /// Whether anything is delayed or in flight.
+    pub(crate) fn is_pending(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.delayed.total() != 0 || inner.in_flight.total() != 0
+    }
+
+    /// How many bytes of `range` are not delayed yet.
+    pub(crate) fn missing(&self, range: &Range<u64>) -> u64 {
+        let covered = self.inner.lock().delayed.covered(range);
+        range
+            .end
+            .saturating_sub(range.start)
+            .saturating_sub(covered)
+    }
+
+    /// Delays `range`, paid by `reservation`. Gives back what is left of it; `EAGAIN` if it is not
+    /// enough (any more).
+    pub(crate) fn delay(
+        &self,
+        range: Range<u64>,
+        reservation: Option<DataReservation>,
+    ) -> Result<Option<DataReservation>> {
+        let mut reservation = reservation;
+        let mut inner = self.inner.lock();
+        let len = range.end.saturating_sub(range.start);
+        let missing = len.saturating_sub(inner.delayed.covered(&range));
+        if missing == 0 {
+            return Ok(reservation);
+        }
+        let has = reservation.as_ref().map_or(0, |r| r.bytes());
+        let (Some(rest), true) = (reservation.as_mut(), has >= missing) else {
+            return Err(EAGAIN);
+        };
+        inner.delayed.insert(range)?;
+        let paid = rest.split(missing);
+        match &mut inner.reserved {
+            Some(all) => all.merge(paid),
+            none => *none = Some(paid),
+        }
+        Ok(reservation)
+    }
+
+    /// What is delayed in `range` is not any more; returns what was reserved for it.
+    pub(crate) fn undelay(&self, range: Range<u64>) -> Option<DataReservation> {
+        let mut inner = self.inner.lock();
+        if inner.delayed.reserve().is_err() {
+            // Stays reserved until it is written or cut off.
+            return None;
+        }
+        let removed = inner.delayed.remove(range.clone()).unwrap_or(0);
+        if removed == 0 {
+            return None;
+        }
+        inner.change(range);
+        inner.reserved.as_mut().map(|all| all.split(removed))
+    }
+
+    /// `range` is on its way to disk now; returns what was reserved for it. `ENOMEM`.
+    pub(crate) fn launch(&self, range: Range<u64>) -> Result<Option<DataReservation>> {
+        let mut inner = self.inner.lock();
+        inner.delayed.reserve()?;
+        inner.in_flight.insert(range.clone())?;
+        let removed = inner.delayed.remove(range.clone()).unwrap_or(0);
+        inner.change(range);
+        Ok(match removed {
+            0 => None,
+            _ => inner.reserved.as_mut().map(|all| all.split(removed)),
+        })
+    }
+
+    /// `range` has arrived, or failed: its items are what they will be.
+    pub(crate) fn land(&self, range: Range<u64>) {
+        let mut inner = self.inner.lock();
+        // Without memory to cut it, more counts as in flight than is; that is harmless.
+        let _ = inner.in_flight.remove(range.clone());
+        inner.change(range);
+    }
+
+    /// The items of `range` are others now.
+    pub(crate) fn changed(&self, range: Range<u64>) {
+        self.inner.lock().change(range);
+    }
+}
+
+impl Inner {
+    fn change(&mut self, range: Range<u64>) {
+        self.version = self.version.saturating_add(1);
+        let at = (self.version % CHANGES as u64) as usize;
+        self.cache.forget(&range);
+        if let Some(slot) = self.changes.get_mut(at) {
+            *slot = range;
+        }
+    }
+}
