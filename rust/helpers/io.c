@@ -7,6 +7,7 @@
 
 #include <linux/highmem.h>
 #include <linux/mm.h>
+#include <linux/pagemap.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/vmalloc.h>
@@ -18,6 +19,16 @@
 void *kfs_alloc_nofail(size_t size)
 {
 	return kmalloc(size, GFP_NOFS | __GFP_NOFAIL);
+}
+
+/* Drops clean pages of the bytes @first to @last from the device's page cache. */
+void kfs_bdev_forget(struct block_device *bdev, u64 first, u64 last)
+{
+	struct address_space *mapping = bdev->bd_mapping;
+
+	if (mapping->nrpages)
+		invalidate_mapping_pages(mapping, first >> PAGE_SHIFT,
+					 last >> PAGE_SHIFT);
 }
 
 unsigned int kfs_bdev_logical_block_size(struct block_device *bdev)

@@ -11,6 +11,7 @@
 #include <crypto/sha2.h>
 
 void *kfs_alloc_nofail(size_t size);
+void kfs_bdev_forget(struct block_device *bdev, u64 first, u64 last);
 unsigned int kfs_bdev_logical_block_size(struct block_device *bdev);
 unsigned int kfs_bdev_max_discard_sectors(struct block_device *bdev);
 loff_t kfs_bdev_nr_bytes(struct block_device *bdev);

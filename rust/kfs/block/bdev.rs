@@ -7,7 +7,16 @@
 use super::SECTOR_SIZE;
 use crate::{bindings, mem::KBuf};
 use core::ptr::NonNull;
-use kernel::{error::to_result, fmt, prelude::*, str::CStr, sync::Arc};
+use kernel::{
+    error::to_result,
+    fmt,
+    prelude::*,
+    str::CStr,
+    sync::{
+        atomic::{ordering::Relaxed, Atomic},
+        Arc,
+    },
+};
 
 /// Metadata, for the block layer's tracing and schedulers.
 const META: u32 = 1 << bindings::req_flag_bits___REQ_META;
@@ -99,7 +108,7 @@ pub enum Claim<'a> {
 pub struct BlockDevice {
     file: NonNull<bindings::file>,
     bdev: NonNull<bindings::block_device>,
-    mode: OpenMode,
+    writable: Atomic<bool>,
     name: [u8; 32],
     /// The claim is by address: keep it from being reused for another holder.
     _holder: Option<Arc<Holder>>,
@@ -149,7 +158,7 @@ impl BlockDevice {
         let this = Self {
             file,
             bdev: NonNull::new(bdev).ok_or(ENODEV)?,
-            mode,
+            writable: Atomic::new(mode == OpenMode::ReadWrite),
             name,
             _holder: holder,
         };
@@ -177,9 +186,25 @@ impl BlockDevice {
             .unwrap_or("?")
     }
 
-    /// What it was opened for.
+    /// What it may be used for.
     pub fn mode(&self) -> OpenMode {
-        self.mode
+        match self.writable.load(Relaxed) {
+            true => OpenMode::ReadWrite,
+            false => OpenMode::Read,
+        }
+    }
+
+    /// From now on it may be written, although it was opened for reading: what a remount does.
+    /// `EACCES` for a device that is read-only.
+    ///
+    /// The block layer looks at the mode when a device is opened, and at the device itself when
+    /// it is written.
+    pub fn allow_writes(&self) -> Result {
+        if self.is_read_only() {
+            return Err(EACCES);
+        }
+        self.writable.store(true, Relaxed);
+        Ok(())
     }
 
     /// Its size in bytes, now.
@@ -227,6 +252,19 @@ impl BlockDevice {
         // SAFETY: As above.
         unsafe { bindings::invalidate_bdev(self.as_raw()) };
         Ok(())
+    }
+
+    /// Forgets what the device's own page cache has of `len` bytes at `pos`, unless it is dirty
+    /// or in use: after writing them, so that readers of the special file see what was written.
+    pub fn forget_cached(&self, pos: u64, len: usize) {
+        let Some(last) = u64::try_from(len)
+            .ok()
+            .and_then(|len| pos.checked_add(len)?.checked_sub(1))
+        else {
+            return;
+        };
+        // SAFETY: By the type invariant the device is valid.
+        unsafe { bindings::kfs_bdev_forget(self.as_raw(), pos, last) };
     }
 
     /// Reads `buf.len()` bytes at byte `pos` and waits. Position and length are multiples of
@@ -304,7 +342,7 @@ impl BlockDevice {
     }
 
     pub(super) fn check_writable(&self) -> Result {
-        match self.mode {
+        match self.mode() {
             OpenMode::Read => Err(EROFS),
             OpenMode::ReadWrite => Ok(()),
         }

@@ -10,7 +10,7 @@
 //! the devices open. The bios are part of the request and borrow its list of physical
 //! memory: one allocation for all of it when there is one bio.
 
-use super::{engine, BlockDevice, IoBuf};
+use super::{engine, BlockDevice, IoBuf, Segment};
 use crate::{bindings, mem};
 use core::{
     cell::UnsafeCell,
@@ -180,6 +180,11 @@ impl Io {
         self.buf.len()
     }
 
+    /// Appends a piece to the buffer; as [`IoBuf::push`].
+    pub fn push_segment(&mut self, mem: Segment) -> Result<(), Segment> {
+        self.buf.push(mem)
+    }
+
     /// Gives the buffer back instead of submitting.
     pub fn into_buf(self) -> IoBuf {
         self.buf
@@ -203,6 +208,25 @@ impl Io {
         if self.op == Op::Write {
             dev.check_writable()?;
         }
+        self.push(dev, pos, range)
+    }
+
+    /// A request that makes what was written to devices before durable, without any bios yet;
+    /// see [`Io::add_flush`].
+    pub fn flush() -> Self {
+        Self::new(Op::Write, IoFlags::PREFLUSH | IoFlags::SYNC, IoBuf::new())
+    }
+
+    /// Adds a bio without data, which does what the flags of the request say: for
+    /// [`Io::flush`]. Its result is numbered like that of a transfer.
+    ///
+    /// `EROFS` if the device is not open for writing, `ENOMEM`.
+    pub fn add_flush(&mut self, dev: &Arc<BlockDevice>) -> Result {
+        dev.check_writable()?;
+        self.push(dev, 0, 0..0)
+    }
+
+    fn push(&mut self, dev: &Arc<BlockDevice>, pos: u64, range: Range<usize>) -> Result {
         let part = Part {
             bio: Opaque::uninit(),
             live: false,
@@ -374,22 +398,28 @@ impl Part {
     /// Prepares the bio; leaves it not live, which counts as an I/O error, if the range
     /// cannot be described.
     fn setup(&mut self, buf: &IoBuf, opf: u32, core: *mut Core) {
-        let Some((vecs, off)) = buf.vecs_at(self.range.start) else {
-            return;
+        let (vecs, off) = if self.range.is_empty() {
+            // A flush: the block layer tells it by the lack of vectors.
+            (core::ptr::null(), 0)
+        } else {
+            match buf.vecs_at(self.range.start) {
+                Some((vecs, off)) => (vecs.as_ptr(), off),
+                None => return,
+            }
         };
         let Ok(len) = u32::try_from(self.range.end - self.range.start) else {
             return;
         };
-        // SAFETY: The bio is in its final place and not in use. The vectors describe at least
-        // `len` bytes from `off` on (checked when the part was added), and live, like the
-        // device, until the bio is done.
+        // SAFETY: The bio is in its final place and not in use. The vectors (none if `len` is 0)
+        // describe at least `len` bytes from `off` on (checked when the part was added), and live,
+        // like the device, until the bio is done.
         unsafe {
             bindings::kfs_bio_setup(
                 self.bio.get(),
                 self.dev.as_raw(),
                 opf,
                 self.pos,
-                vecs.as_ptr(),
+                vecs,
                 off,
                 len,
                 Some(end_io),
@@ -461,6 +491,9 @@ pub struct IoDone {
     buf: IoBuf,
     parts: Parts,
 }
+
+// The bios are done: nobody has their addresses, and nothing is left that depends on them.
+impl Unpin for IoDone {}
 
 impl IoDone {
     fn new(io: Option<Io>) -> Self {

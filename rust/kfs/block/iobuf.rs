@@ -41,6 +41,8 @@ impl Segment {
 struct Entry {
     /// Offset of the segment in the buffer.
     start: usize,
+    /// The first vector that describes it.
+    first_vec: usize,
     mem: Segment,
 }
 
@@ -50,7 +52,8 @@ struct Entry {
 ///
 /// * `vecs` describe, in order and without gaps, the memory of `entries`; every one of
 ///   them lies in memory that is physically contiguous.
-/// * `entries[i].start` is the sum of the lengths of those before, `len` that of all.
+/// * `entries[i].start` is the sum of the lengths of those before, `len` that of all;
+///   `entries[i].first_vec` is the index of the vector with its first byte.
 pub struct IoBuf {
     entries: KVec<Entry>,
     vecs: KVec<bindings::bio_vec>,
@@ -134,7 +137,11 @@ impl IoBuf {
         }
         let start = self.len;
         self.len += mem.len();
-        match self.entries.push_within_capacity(Entry { start, mem }) {
+        match self.entries.push_within_capacity(Entry {
+            start,
+            first_vec: vecs,
+            mem,
+        }) {
             Ok(()) => Ok(()),
             // Room was reserved above.
             Err(_) => unreachable!(),
@@ -326,8 +333,10 @@ impl IoBuf {
     /// The physical memory of the buffer and where in it the byte `off` is: index of the
     /// vector and offset in it.
     pub(super) fn vecs_at(&self, off: usize) -> Option<(&[bindings::bio_vec], u32)> {
-        let mut rest = u64::try_from(off).ok()?;
-        for (i, vec) in self.vecs.iter().enumerate() {
+        let behind = self.entries.partition_point(|e| e.start <= off);
+        let entry = self.entries.get(behind.checked_sub(1)?)?;
+        let mut rest = u64::try_from(off - entry.start).ok()?;
+        for (i, vec) in self.vecs.iter().enumerate().skip(entry.first_vec) {
             let len = u64::from(vec.bv_len);
             if rest < len {
                 return Some((self.vecs.get(i..)?, rest.try_into().ok()?));

@@ -191,6 +191,12 @@ impl Superblock {
         zerocopy::transmute_ref!(block)
     }
 
+    /// Views a block in order to change it. Checks nothing.
+    #[inline]
+    pub fn of_mut(block: &mut [u8; SUPER_SIZE]) -> &mut Self {
+        zerocopy::transmute_mut!(block)
+    }
+
     /// Views the first [`SUPER_SIZE`] bytes of `bytes`. Checks nothing but that they are there.
     #[inline]
     pub fn parse(bytes: &[u8]) -> Option<&Self> {
