@@ -159,7 +159,7 @@ impl MountContext {
             fs.has_compat_ro(CompatRo::BLOCK_GROUP_TREE),
             &mut ToLog(log),
         )?;
-        check_features(fs.volume().superblock(), !read_only, log)?;
+        check_features(&fs.volume().superblock(), !read_only, log)?;
         if !read_only {
             log.error(format_args!(
                 "read-write support is not in yet, remount with -o ro"

@@ -109,7 +109,7 @@ fn open_trees(volume: &Arc<Volume>, options: &Options) -> Result<Arc<Roots>> {
     };
     let limit = kfs::mem::total_ram() / CACHE_SHARE;
     let cache = TreeCache::new(source, verifier, limit)?;
-    let chunk = Roots::open_chunk_tree(&cache, superblock)?;
+    let chunk = Roots::open_chunk_tree(&cache, &superblock)?;
     tree::read_chunk_tree(&chunk.view(), &mut Members(volume))
         .and_then(|()| volume.seal())
         .inspect_err(|e| {
@@ -120,7 +120,7 @@ fn open_trees(volume: &Arc<Volume>, options: &Options) -> Result<Arc<Roots>> {
         ignore_bad: options.has(Flags::IGNOREBADROOTS),
         ignore_data_csums: options.has(Flags::IGNOREDATACSUMS),
     };
-    let roots = Roots::open(&cache, chunk, superblock, how)?;
+    let roots = Roots::open(&cache, chunk, &superblock, how)?;
     log.set_state(State::NoDataCsums, roots.standard().csum.is_none());
     load_device_stats(volume, &roots)?;
     Ok(roots)

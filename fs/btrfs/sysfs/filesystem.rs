@@ -34,7 +34,8 @@ static FILES: &[Attribute<Arc<Fs>>] = &[
     Attribute::rw(
         c"label",
         |fs, out| {
-            let label = fs.volume().superblock().label();
+            let superblock = fs.volume().superblock();
+            let label = superblock.label();
             out.push(label)?;
             if label.is_empty() {
                 return Ok(());

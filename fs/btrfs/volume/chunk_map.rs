@@ -113,11 +113,11 @@ impl Chunk {
         self.stripes.get(usize::from(index))
     }
 
-    /// How many of the stripes' devices are missing.
-    pub(crate) fn missing(&self) -> usize {
+    /// How many of the stripes' devices are missing or failed.
+    pub(crate) fn lost(&self) -> usize {
         self.stripes
             .iter()
-            .filter(|stripe| stripe.device.is_missing())
+            .filter(|stripe| stripe.device.is_lost())
             .count()
     }
 }

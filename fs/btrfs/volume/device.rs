@@ -20,11 +20,12 @@ use kernel::{
         Arc, SpinLock,
     },
 };
-use kfs::block::BlockDevice;
+use kfs::block::{BlockDevice, OpenMode};
 
 /// A device of an open file system: one that is there, or one that is missing.
 ///
-/// Which of the two does not change while the file system is open.
+/// Which of the two does not change while the file system is open. One that is there can fail:
+/// see [`Device::is_failed`].
 #[pin_data]
 pub(crate) struct Device {
     devid: DevId,
@@ -35,8 +36,15 @@ pub(crate) struct Device {
     stats: DevStats,
     /// A device item or a chunk names it.
     in_metadata: Atomic<bool>,
+    /// Something that was written since the last flush did not arrive.
+    lost_writes: Atomic<bool>,
+    /// The device does not have all of what the last commit wrote.
+    failed: Atomic<bool>,
     #[pin]
     state: SpinLock<DeviceState>,
+    /// The device item of the last commit.
+    #[pin]
+    committed: SpinLock<DevItem>,
 }
 
 /// What a device has that is there.
@@ -79,6 +87,9 @@ impl Device {
                 open,
                 stats: DevStats::new(),
                 in_metadata: Atomic::new(false),
+                lost_writes: Atomic::new(false),
+                failed: Atomic::new(false),
+                committed <- new_spinlock!(DevItem::zeroed()),
                 state <- new_spinlock!(DeviceState {
                     fsid,
                     total_bytes: 0,
@@ -115,6 +126,71 @@ impl Device {
         self.open.as_ref().is_some_and(|open| open.writable)
     }
 
+    /// The block device to write to; `None` if it is missing, not to be written, or not opened
+    /// for that.
+    pub(super) fn bdev_for_write(&self) -> Option<&Arc<BlockDevice>> {
+        let open = self.open.as_ref().filter(|open| open.writable)?;
+        (open.bdev.mode() == OpenMode::ReadWrite).then_some(&open.bdev)
+    }
+
+    /// Gets ready to be written, where that is possible at all.
+    pub(super) fn allow_writes(&self) -> Result {
+        match &self.open {
+            Some(open) if open.writable => open.bdev.allow_writes(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Counts a failed write. Until a commit says otherwise the device does not have everything.
+    pub(super) fn count_lost_write(&self, log: &Log) {
+        self.lost_writes.store(true, Relaxed);
+        self.count(DevStat::WriteErrors, log);
+    }
+
+    /// Whether writes failed since this was asked last.
+    pub(super) fn take_lost_writes(&self) -> bool {
+        self.lost_writes.xchg(false, Relaxed)
+    }
+
+    /// Whether it may lack some of what the last commit (or the one that is under way) wrote.
+    pub(crate) fn is_failed(&self) -> bool {
+        self.failed.load(Relaxed)
+    }
+
+    pub(super) fn set_failed(&self, failed: bool) {
+        self.failed.store(failed, Relaxed);
+    }
+
+    /// Whether its copies do not count: it is missing or failed.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.is_missing() || self.is_failed()
+    }
+
+    /// The device item of the last commit.
+    pub(super) fn committed_item(&self) -> DevItem {
+        *self.committed.lock()
+    }
+
+    pub(super) fn set_committed_item(&self, item: &DevItem) {
+        *self.committed.lock() = *item;
+    }
+
+    /// The device item as it should be now.
+    pub(crate) fn current_item(&self) -> DevItem {
+        let state = self.state();
+        DevItem {
+            total_bytes: state.total_bytes.into(),
+            bytes_used: state.bytes_used.into(),
+            ..self.committed_item()
+        }
+    }
+
+    /// Adds to (or takes from) the bytes that chunks occupy.
+    pub(super) fn change_bytes_used(&self, bytes: i64) {
+        let mut state = self.state.lock();
+        state.bytes_used = state.bytes_used.saturating_add_signed(bytes);
+    }
+
     /// The generation of its superblock when it was opened; 0 of a missing one.
     pub(crate) fn generation(&self) -> Generation {
         self.open
@@ -149,6 +225,7 @@ impl Device {
         state.bytes_used = item.bytes_used.get();
         state.item_found = true;
         drop(state);
+        self.set_committed_item(item);
         self.set_in_metadata();
     }
 

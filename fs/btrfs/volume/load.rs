@@ -91,7 +91,6 @@ impl Volume {
     pub(crate) fn seal(&self) -> Result {
         let mut items: u64 = 0;
         let mut writable_bytes: u64 = 0;
-        let mut missing = false;
         let mut devices = self.devices.lock();
         // What scans found, but the file system does not know, is closed.
         devices.list.retain(|device| device.in_metadata());
@@ -101,56 +100,30 @@ impl Volume {
         for device in devices.list.iter() {
             let state = device.state();
             items = items.saturating_add(u64::from(state.item_found));
-            missing |= device.is_missing();
             if device.is_writable() {
                 writable_bytes = writable_bytes.saturating_add(state.total_bytes);
             }
         }
         drop(devices);
         self.chunks.publish()?;
-        let expected = self.superblock.num_devices.get();
+        let expected = self.superblock().num_devices.get();
         if items != expected {
             self.log.warn(format_args!(
                 "super block num_devices {expected} mismatch with DEV_ITEM count {items}, will be \
                  repaired on next transaction commit"
             ));
         }
-        let total = self.superblock.total_bytes.get();
+        let total = self.superblock().total_bytes.get();
         if total < writable_bytes {
             self.log.error(format_args!(
                 "super_total_bytes {total} mismatch with fs_devices total_rw_bytes {writable_bytes}"
             ));
             return Err(EINVAL);
         }
-        if self.is_writable() && missing && !self.can_write_degraded() {
-            self.log.warn(format_args!(
-                "writable mount is not allowed due to too many missing devices"
-            ));
-            return Err(EINVAL);
+        if self.is_writable() {
+            self.check_writable()?;
         }
         Ok(())
-    }
-
-    /// Whether no chunk lacks more devices than its profile tolerates. Logs the first that does.
-    pub(crate) fn can_write_degraded(&self) -> bool {
-        let Some(table) = self.chunks.table() else {
-            return false;
-        };
-        let mut any = false;
-        for chunk in table.iter() {
-            any = true;
-            let missing = chunk.missing();
-            let tolerated = usize::from(chunk.shape().tolerated_failures());
-            if missing > tolerated {
-                self.log.warn(format_args!(
-                    "chunk {} missing {missing} devices, max tolerance is {tolerated} for writable \
-                     mount",
-                    chunk.start()
-                ));
-                return false;
-            }
-        }
-        any
     }
 
     /// How many devices are missing.

@@ -5,7 +5,9 @@
 //! * [`registry`] knows which devices belong together, from scans.
 //! * [`Volume`] is an open file system: its devices, its superblock, its chunks.
 //! * [`chunk_map`] maps logical addresses to chunks, [`raid`] offsets in a chunk to devices.
-//! * [`io`] reads, tries the other copies where one is bad, and repairs it.
+//! * [`io`] reads, tries the other copies where one is bad, and repairs it; it writes all copies.
+//! * [`supers`] ends a commit: flushes the devices, then writes [`new_super`] to all of them.
+//! * [`writable`] decides whether a volume may be written, and whether enough devices are left.
 //!
 //! # Life of a volume
 //!
@@ -19,12 +21,16 @@
 //!
 //! * Whether a device is there or missing does not change while the volume is open.
 //! * Nothing is written unless the volume is writable, and never to a seed.
+//! * A write counts as done if one copy of every byte was written. A device that missed one is
+//!   *failed* from the next flush on, until a commit finds it whole; a commit fails when a chunk has
+//!   more failed and missing devices than its profile tolerates.
 //! * Data is handed out only if a checksum says it is right, where there is one.
 //!
 //! # Locks
 //!
-//! The registry's mutex, then the list of devices; both are for mount and control paths. Reads take
-//! no lock.
+//! The registry's mutex, then the list of devices; both are for mount and control paths, and for
+//! commits. Reading and writing takes no lock. The superblock's spinlock is held to copy a
+//! reference.
 //!
 //! # Bounds
 //!
@@ -48,24 +54,28 @@ pub(crate) mod device;
 mod io;
 mod load;
 pub(crate) mod log;
+pub(crate) mod new_super;
 mod open;
 pub(crate) mod raid;
 pub(crate) mod registry;
 pub(crate) mod stats;
 pub(crate) mod superblock;
+mod supers;
+mod writable;
 
 pub(crate) use chunk_map::{Chunk, ChunkMap};
 pub(crate) use csum::Checksum;
 pub(crate) use device::Device;
-pub(crate) use io::{DataClient, DataRead, FilePosition};
+pub(crate) use io::{DataClient, DataRead, DataWrite, DataWriteClient, FilePosition};
 pub(crate) use log::Log;
+pub(crate) use new_super::{BackupRoots, NewSuper, RootPlace};
 
-use btrfs_format::{Geometry, Logical, Superblock, Uuid};
+use btrfs_format::{Geometry, Logical, Uuid};
 use kernel::{
     prelude::*,
     sync::{
         atomic::{ordering::Relaxed, Atomic},
-        Arc, Mutex,
+        Arc, Mutex, SpinLock,
     },
 };
 use kfs::block::Holder;
@@ -93,11 +103,15 @@ pub(crate) struct OpenOptions {
 #[pin_data]
 pub(crate) struct Volume {
     log: Log,
-    superblock: SuperBuf,
+    /// The superblock as it is on the devices, but for changes that the next commit writes.
+    #[pin]
+    superblock: SpinLock<Arc<SuperBuf>>,
     geometry: Geometry,
     identity: Identity,
     degraded: bool,
     writable: Atomic<bool>,
+    /// Devices are told to make durable what is written.
+    barriers: Atomic<bool>,
     #[pin]
     chunks: ChunkMap,
     #[pin]
@@ -116,9 +130,10 @@ struct Devices {
 }
 
 impl Volume {
-    /// The superblock with which it was opened.
-    pub(crate) fn superblock(&self) -> &Superblock {
-        &self.superblock
+    /// The superblock as of now: of the last commit, with what is to be in the next one already
+    /// (see [`Volume::set_label`]).
+    pub(crate) fn superblock(&self) -> Arc<SuperBuf> {
+        self.superblock.lock().clone()
     }
 
     /// Sizes that the structures depend on.
@@ -149,11 +164,6 @@ impl Volume {
     /// Whether it may be written; only then bad copies are repaired.
     pub(crate) fn is_writable(&self) -> bool {
         self.writable.load(Relaxed)
-    }
-
-    /// Makes it read-only: from now on nothing is repaired.
-    pub(crate) fn set_read_only(&self) {
-        self.writable.store(false, Relaxed);
     }
 
     /// Its chunks.

@@ -7,14 +7,16 @@ use super::{
     device::{Device, OpenDevice},
     log::{print_general, Bytes, ErrorName, Log, State},
     registry::{Found, Identity, Member},
-    superblock, Devices, OpenOptions, Volume,
+    superblock,
+    writable::check_any_writable,
+    Devices, OpenOptions, Volume,
 };
 use btrfs_format::{
     superblock::{Incompat, SuperFlags, Superblock},
     Generation, Geometry, Logical, Uuid,
 };
 use kernel::{
-    new_mutex,
+    new_mutex, new_spinlock,
     prelude::*,
     sync::{atomic::Atomic, Arc},
 };
@@ -150,9 +152,6 @@ impl Volume {
             let opened = open_all(members, identity.metadata_uuid, mode, &holder)?;
             Ok((*identity, opened))
         })?;
-        if options.writable && !opened.iter().any(|opened| opened.device.is_writable()) {
-            return Err(EACCES);
-        }
         let bdev = latest(&opened)
             .and_then(|device| device.bdev())
             .ok_or(EINVAL)?;
@@ -165,6 +164,10 @@ impl Volume {
         ));
         superblock::check(&superblock, &options, &log)?;
         check_identity(&superblock, &identity, &log)?;
+        if options.writable {
+            check_any_writable(opened.iter().map(|opened| &opened.device), &log)?;
+        }
+        let superblock = Arc::new(superblock, GFP_KERNEL)?;
         let geometry = Geometry::of(&superblock).ok_or(EINVAL)?;
         let mut list = KVec::with_capacity(opened.len(), GFP_KERNEL)?;
         for Opened { device, .. } in opened {
@@ -173,11 +176,12 @@ impl Volume {
         let volume = Arc::pin_init(
             try_pin_init!(Self {
                 log,
-                superblock,
+                superblock <- new_spinlock!(superblock),
                 geometry,
                 identity,
                 degraded: options.degraded,
                 writable: Atomic::new(options.writable),
+                barriers: Atomic::new(true),
                 chunks <- ChunkMap::new(),
                 devices <- new_mutex!(Devices { list, seeds: KVec::new() }),
                 holder,
@@ -196,7 +200,7 @@ impl Volume {
 
     /// Learns the chunks that the superblock has a copy of.
     fn load_system_chunks(&self) -> Result {
-        for entry in self.superblock.sys_chunks() {
+        for entry in self.superblock().sys_chunks() {
             // Validated together with the rest of the superblock.
             let (key, chunk) = entry.map_err(|_| EUCLEAN)?;
             self.add_chunk(Logical(key.offset), &chunk)?;

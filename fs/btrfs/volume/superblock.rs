@@ -31,10 +31,20 @@ pub(crate) struct SuperBuf(KBox<[u8; SUPER_SIZE]>);
 
 impl SuperBuf {
     /// A copy of the first bytes of `block`. `EINVAL` if they are not enough.
-    fn copy_of(block: &[u8]) -> Result<Self> {
+    pub(super) fn copy_of(block: &[u8]) -> Result<Self> {
         let mut copy = KBox::init(::pin_init::init_zeroed::<[u8; SUPER_SIZE]>(), GFP_KERNEL)?;
         copy.copy_from_slice(block.get(..SUPER_SIZE).ok_or(EINVAL)?);
         Ok(Self(copy))
+    }
+
+    /// Another copy.
+    pub(super) fn try_clone(&self) -> Result<Self> {
+        Self::copy_of(&*self.0)
+    }
+
+    /// The fields, to change them.
+    pub(super) fn fields(&mut self) -> &mut Superblock {
+        Superblock::of_mut(&mut self.0)
     }
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Reading logical addresses, whatever it takes.
+//! Reading logical addresses, whatever it takes, and writing them.
 //!
 //! Tree blocks are read by [`Volume::read_block`], data by [`Volume::read_data`]. Both ask one copy
 //! first, chosen so that readers spread over the devices. What cannot be read or does not verify is
@@ -8,7 +8,9 @@
 //! ([`repair`](self::copy)) when the volume is writable. With parity the further copies are
 //! computed ([`rebuild`]).
 //!
-//! Every failed transfer counts as a read error of its device, and every sector or tree block that
+//! [`Volume::write_tree_blocks`] and [`Volume::write_data`] write every copy at once ([`write`]).
+//!
+//! Every failed transfer counts as a read or write error of its device, and every sector or tree block that
 //! does not verify as a corruption.
 
 mod block;
@@ -16,8 +18,11 @@ mod copy;
 mod data;
 mod rebuild;
 mod recover;
+mod tree_write;
+mod write;
 
 pub(crate) use data::{DataClient, DataRead, FilePosition};
+pub(crate) use write::{DataWrite, DataWriteClient};
 
 use super::{
     chunk_map::{Chunk, ChunkStripe},
