@@ -5,6 +5,9 @@
  * Sorted alphabetically; prototypes are in inode.h, which bindgen reads.
  */
 
+/* fileattr.h does not include what it needs. */
+#include <linux/fs.h>
+
 #include <linux/fileattr.h>
 #include <linux/iversion.h>
 #include <linux/namei.h>
