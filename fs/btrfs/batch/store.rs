@@ -82,6 +82,10 @@ pub trait Store {
     /// Returns a block of the tree, committed or work, verified.
     fn read(&mut self, tree: TreeId, at: &BlockPtr) -> Result<Self::Block>;
 
+    /// Begins to read committed blocks that [`read`](Self::read) will be asked for, in that order.
+    /// Only a hint: errors are reported when the block is read.
+    fn prefetch(&mut self, _tree: TreeId, _blocks: &[BlockPtr]) {}
+
     /// Returns a committed or work block that could be merged with a small neighbour, if that is
     /// cheap: it is in memory, and no other tree shares it. `None` is always right.
     fn spare(&mut self, _tree: TreeId, _at: &BlockPtr) -> Result<Option<Self::Block>> {

@@ -31,6 +31,7 @@
 
 mod leaf;
 mod pack;
+mod prefetch;
 mod remove;
 mod root;
 mod run;
@@ -95,6 +96,7 @@ pub fn apply<S: Store>(
         clear: 0,
         frames: KVVec::new(),
         scratch: Stream::default(),
+        window: KVVec::new(),
         top: usize::from(root.level) + 1,
         new_root: None,
     };
@@ -141,6 +143,8 @@ struct Frame<B> {
     upper: Option<Key>,
     /// The first child that has not been looked at.
     next: usize,
+    /// The first child that has not been announced for reading.
+    prefetched: usize,
     /// Whether the store knows that the tree goes on with a work block instead.
     announced: bool,
     /// Whether the pointers are not what they were.
@@ -200,6 +204,8 @@ struct Apply<'a, S: Store> {
     frames: KVVec<Frame<S::Block>>,
     /// The stream of the leaf at hand.
     scratch: Stream,
+    /// What is announced for reading.
+    window: KVVec<BlockPtr>,
     /// The level of the frame above the root.
     top: usize,
     /// The new root, if the old one's level is not kept.
@@ -221,6 +227,7 @@ impl<S: Store> Apply<'_, S> {
                     count: 0,
                     upper: None,
                     next: 0,
+                    prefetched: 0,
                     announced: false,
                     changed: false,
                     stream: Stream::default(),
@@ -278,6 +285,9 @@ impl<S: Store> Apply<'_, S> {
         let root = self.root;
         let top = self.top;
         let transid = self.env.transid;
+        if slot >= self.frame(level)?.prefetched {
+            self.prefetch(level, slot)?;
+        }
         let frame = self.frame(level)?;
         frame.next = slot + 1;
         let upper = frame.upper_of(slot);
@@ -351,6 +361,7 @@ impl<S: Store> Apply<'_, S> {
         frame.count = count;
         frame.upper = upper;
         frame.next = 0;
+        frame.prefetched = 0;
         frame.announced = node.work;
         frame.changed = false;
         frame.stream.clear();

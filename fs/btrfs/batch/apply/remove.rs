@@ -2,6 +2,7 @@
 
 //! Removes whole subtrees.
 
+use super::prefetch::WINDOW;
 use super::{broken, Apply};
 use crate::error::Result;
 use crate::mem::{KVVec, GFP_KERNEL};
@@ -43,19 +44,24 @@ impl<S: Store> Apply<'_, S> {
             let Some((block, slot)) = path.last_mut() else {
                 return Ok(());
             };
-            match Node::new(block).child(*slot) {
-                Some(child) => {
-                    *slot += 1;
-                    next = Some(BlockPtr {
-                        logical: child.logical,
-                        generation: child.generation,
-                        level: ptr.level.checked_sub(level).ok_or(broken())?,
-                        first: Some(child.key),
-                    });
+            let level = ptr.level.checked_sub(level).ok_or(broken())?;
+            if *slot % WINDOW == 0 {
+                self.window.clear();
+                for slot in *slot..*slot + WINDOW {
+                    if let Some(child) = child(block, slot, level) {
+                        if child.generation < self.env.transid {
+                            self.window.push(child, GFP_KERNEL)?;
+                        }
+                    }
                 }
-                None => {
-                    path.pop();
+                if self.window.len() > 1 {
+                    self.store.prefetch(self.tree, &self.window);
                 }
+            }
+            next = child(block, *slot, level);
+            *slot += 1;
+            if next.is_none() {
+                path.pop();
             }
         }
     }
@@ -75,4 +81,15 @@ impl<S: Store> Apply<'_, S> {
         }
         Ok(block)
     }
+}
+
+/// What a node knows about a child, which is at `level`.
+fn child(node: &[u8], slot: usize, level: u8) -> Option<BlockPtr> {
+    let child = Node::new(node).child(slot)?;
+    Some(BlockPtr {
+        logical: child.logical,
+        generation: child.generation,
+        level,
+        first: Some(child.key),
+    })
 }

@@ -61,6 +61,7 @@ pub struct Memory {
     pub spares: bool,
     /// What happened since `begin`.
     pub reads: Vec<(u64, u8)>,
+    pub announced: Vec<(u64, u8)>,
     pub writes: usize,
     pub placed: HashSet<u64>,
     pub copied: Vec<u64>,
@@ -85,6 +86,7 @@ impl Memory {
             next: 1 << 20,
             spares: true,
             reads: Vec::new(),
+            announced: Vec::new(),
             writes: 0,
             placed: HashSet::new(),
             copied: Vec::new(),
@@ -118,6 +120,7 @@ impl Memory {
     /// Looks at a tree before a batch, and forgets what happened.
     pub fn begin(&mut self, root: Option<RootPtr>) {
         self.reads.clear();
+        self.announced.clear();
         self.writes = 0;
         self.placed.clear();
         self.copied.clear();
@@ -277,6 +280,14 @@ impl Store for Memory {
         Ok(Blk(block))
     }
 
+    fn prefetch(&mut self, _: TreeId, blocks: &[BlockPtr]) {
+        if !self.fast {
+            assert!((2..=64).contains(&blocks.len()));
+            self.announced
+                .extend(blocks.iter().map(|ptr| (ptr.logical.get(), ptr.level)));
+        }
+    }
+
     fn spare(&mut self, tree: TreeId, at: &BlockPtr) -> Result<Option<Blk>> {
         if self.spares {
             self.read(tree, at).map(Some)
@@ -372,7 +383,7 @@ impl Store for Memory {
 }
 
 /// A block of [`Memory`].
-pub struct Blk(Rc<Vec<u8>>);
+pub struct Blk(pub Rc<Vec<u8>>);
 
 impl std::ops::Deref for Blk {
     type Target = [u8];
@@ -453,6 +464,13 @@ impl Model {
         }
         self.root = root;
         self.compare(&old);
+        // What is announced is read, in the same order.
+        let mut reads = self.memory.reads.iter();
+        for block in &self.memory.announced {
+            if block.1 == 0 {
+                assert!(reads.any(|read| read == block), "announced in vain");
+            }
+        }
 
         let load = btrfs_batch::Load {
             edits: (batch.changes.len() + 2 * batch.clears.len()) as u64,
