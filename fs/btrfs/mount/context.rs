@@ -92,13 +92,6 @@ impl MountContext {
         let found = registry::find(source)?;
         let id = found.id();
         self.found = Some(found);
-        if !cx.is_rdonly() {
-            print_general(
-                Level::Error,
-                format_args!("read-write support is not in yet, mount with -o ro"),
-            );
-            return Err(EROFS);
-        }
         cx.set_sb_flags(SbFlags::NOSEC, true);
         Ok(id)
     }
@@ -160,11 +153,10 @@ impl MountContext {
             &mut ToLog(log),
         )?;
         check_features(&fs.volume().superblock(), !read_only, log)?;
-        if !read_only {
-            log.error(format_args!(
-                "read-write support is not in yet, remount with -o ro"
-            ));
-            return Err(EROFS);
+        match (sb.is_rdonly(), read_only) {
+            (true, false) => fs.make_writable()?,
+            (false, true) => fs.make_read_only()?,
+            _ => {}
         }
         if old.thread_pool != self.options.thread_pool {
             log.info(format_args!(

@@ -13,7 +13,7 @@ use kernel::sync::{new_mutex, Arc, Mutex};
 
 use super::options::{Flags, Options};
 use crate::space::statfs::{self, Counts, DeviceSpace};
-use crate::space::{Settings, Space, Summary};
+use crate::space::{Space, Summary};
 use crate::subvol::{path, SubvolTable};
 use crate::tree::Roots;
 use crate::txn::Txn;
@@ -101,12 +101,42 @@ impl Fs {
     /// Replaces the options.
     pub(super) fn set_options(&self, options: Options) {
         *self.options.lock() = options;
-        self.space.set_settings(space_settings(&options));
     }
 
     /// Forgets the options that only mean something while mounting.
     pub(crate) fn clear_one_shot_options(&self) {
         self.options.lock().clear_one_shot();
+    }
+
+    /// Begins to take changes, after a mount or remount for writing.
+    ///
+    /// Fails, with a message, where the devices or what is on them forbid writing.
+    pub(super) fn make_writable(&self) -> Result {
+        let log = self.log();
+        if is_rescue(&self.options()) {
+            log.error(format_args!(
+                "rescue options are set, the file system cannot be written"
+            ));
+            return Err(EINVAL);
+        }
+        if self.volume.superblock().log_root().is_some() {
+            log.error(format_args!(
+                "the log tree has changes that cannot be replayed yet, mount with -o ro"
+            ));
+            return Err(EOPNOTSUPP);
+        }
+        self.volume.set_writable()?;
+        self.roots.cache().verifier().set_writable(true);
+        self.txn.set_interval(self.options().commit_interval);
+        self.txn.begin()
+    }
+
+    /// Makes what was changed durable and takes no more changes.
+    pub(crate) fn make_read_only(&self) -> Result {
+        let result = self.txn.end();
+        self.volume.set_read_only();
+        self.roots.cache().verifier().set_writable(false);
+        result
     }
 
     /// The transactions.
@@ -162,8 +192,10 @@ impl Fs {
         let count = usize::try_from(len / sector)?;
         let bytes = count.checked_mul(size).ok_or(EINVAL)?;
         // What is not committed yet comes first: a commit may end meanwhile.
-        let mut fresh = KVVec::from_elem(0, bytes, GFP_KERNEL)?;
-        let mut known: KVec<Range<u64>> = KVec::new();
+        let (mut fresh, mut known): (KVVec<u8>, KVec<Range<u64>>) = (KVVec::new(), KVec::new());
+        if self.txn.has_fresh_csums() {
+            fresh.resize(bytes, 0, GFP_KERNEL)?;
+        }
         self.txn.csums(address, sector, size, &mut fresh, |range| {
             Ok(known.push(range, GFP_KERNEL)?)
         })?;
@@ -228,15 +260,6 @@ impl Fs {
             self.global_reserve(),
             self.volume.geometry().sectorsize,
         ))
-    }
-}
-
-/// What the options say of space.
-pub(super) fn space_settings(options: &Options) -> Settings {
-    Settings {
-        ssd: options.has(Flags::SSD),
-        discard_sync: options.has(Flags::DISCARD_SYNC),
-        metadata_ratio: options.metadata_ratio,
     }
 }
 

@@ -43,30 +43,34 @@ impl Report for ToLog<'_> {
     }
 }
 
-/// Opens the file system that `found` means, for reading.
+/// Opens the file system that `found` means, for reading and maybe for writing.
 ///
 /// Messages about what is wrong go to the kernel log.
-pub(crate) fn open(found: &Found, mut options: Options) -> Result<Arc<Fs>> {
+pub(crate) fn open(found: &Found, mut options: Options, writable: bool) -> Result<Arc<Fs>> {
     let volume = Volume::open(
         found,
         OpenOptions {
-            writable: false,
+            writable,
             degraded: options.has(Flags::DEGRADED),
             ignore_super_flags: options.has(Flags::IGNORESUPERFLAGS),
             ignore_meta_csums: options.has(Flags::IGNOREMETACSUMS),
         },
     )?;
     let log = volume.log();
-    let result = settle_options(&volume, &mut options)
+    let result = settle_options(&volume, &mut options, writable)
         .and_then(|()| open_trees(&volume, &options))
-        .and_then(|roots| finish(volume.clone(), roots, options));
+        .and_then(|roots| finish(volume.clone(), roots, options))
+        .and_then(|fs| match writable {
+            true => fs.make_writable().map(|()| fs),
+            false => Ok(fs),
+        });
     result.inspect_err(|e| {
         log.error(format_args!("open_ctree failed: {}", ErrorName(*e)));
     })
 }
 
 /// Completes the options with what the file system and its devices say, and checks them.
-fn settle_options(volume: &Volume, options: &mut Options) -> Result {
+fn settle_options(volume: &Volume, options: &mut Options, writable: bool) -> Result {
     let superblock = volume.superblock();
     let log = volume.log();
     if let Some(csum) = superblock.csum_type() {
@@ -86,7 +90,7 @@ fn settle_options(volume: &Volume, options: &mut Options) -> Result {
     options.adopt_devices(rotating, discardable, zoned);
     options.adopt_space_cache(tree, fs::has_space_cache_v1(volume));
     let group_tree = compat_ro.contains(CompatRo::BLOCK_GROUP_TREE);
-    options.check(true, tree, group_tree, &mut ToLog(log))?;
+    options.check(!writable, tree, group_tree, &mut ToLog(log))?;
     let sector = u64::from(volume.geometry().sectorsize);
     options.max_inline = options.max_inline.min(sector);
     Ok(())
@@ -156,8 +160,7 @@ fn finish(volume: Arc<Volume>, roots: Arc<Roots>, options: Options) -> Result<Ar
     let log = volume.log();
     let reserve = global_reserve(&volume, &roots, &options);
     let guess = options.has(Flags::IGNOREBADROOTS);
-    let settings = fs::space_settings(&options);
-    let space = Space::open(&volume, &roots, guess, reserve, settings).inspect_err(|e| {
+    let space = Space::open(&volume, &roots, guess, reserve).inspect_err(|e| {
         log.error(format_args!(
             "failed to read block groups: {}",
             ErrorName(*e)

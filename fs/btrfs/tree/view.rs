@@ -78,7 +78,7 @@ impl TreeView {
 
     /// A view of a tree that has no blocks yet: of a leaf in memory without items, at address 0
     /// and of generation 0.
-    pub(super) fn empty(cache: Arc<TreeCache>, id: TreeId) -> Result<Self> {
+    pub(crate) fn empty(cache: Arc<TreeCache>, id: TreeId) -> Result<Self> {
         let geometry = cache.verifier().geometry;
         let mut buf = BlockBuf::zeroed(usize::try_from(geometry.nodesize)?, GFP_KERNEL)?;
         let mut header = Header::zeroed();

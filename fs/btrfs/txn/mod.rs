@@ -112,6 +112,9 @@ pub(crate) struct Txn {
     changed: CondVar,
     #[pin]
     pins: Mutex<Pins>,
+    /// Deleted subvolumes that are dropped one after the other.
+    #[pin]
+    dropping: Mutex<KVec<Arc<LiveTree>>>,
     /// Commits; `None` while the file system is read-only.
     #[pin]
     thread: Mutex<Option<KThread>>,
@@ -151,6 +154,7 @@ impl Txn {
             frozen <- new_mutex!(None, "btrfs-frozen"),
             progress <- new_mutex!(Progress::new(durable), "btrfs-progress"),
             changed <- new_condvar!("btrfs-commit"),
+            dropping <- new_mutex!(KVec::new(), "btrfs-dropping"),
             pins <- new_mutex!(Pins::default(), "btrfs-pins"),
             thread <- new_mutex!(None, "btrfs-committer"),
             bytes: Atomic::new(0),
@@ -287,6 +291,11 @@ impl Txn {
     /// Whether there is anything that a commit would write.
     pub(crate) fn is_dirty(&self) -> bool {
         self.open.lock().is_dirty()
+    }
+
+    /// Whether there may be checksums of data that are in no committed tree yet.
+    pub(crate) fn has_fresh_csums(&self) -> bool {
+        !self.open.lock().born.is_empty() || self.frozen.lock().is_some()
     }
 
     /// Fills in those checksums of data that are in no committed tree yet; see

@@ -178,7 +178,8 @@ impl Txn {
         let mut progress = self.progress.lock();
         loop {
             let failed = progress.failed.is_some();
-            if progress.wanted > progress.durable && !failed {
+            let busy = progress.wanted > progress.durable || self.is_dropping();
+            if busy && !failed {
                 return Wake::Commit;
             }
             if progress.stopping || stop.requested() {

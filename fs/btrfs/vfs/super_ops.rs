@@ -61,10 +61,10 @@ impl FileSystem for Btrfs {
         sb: &SuperBlock<Self, New>,
         _key: &EntryId,
         cx: &mut MountContext,
-        _fc: &FsContext,
+        fc: &FsContext,
     ) -> Result<Arc<Fs>> {
         let found = cx.found.take().ok_or(EINVAL)?;
-        let fs = mount::open(&found, cx.options)?;
+        let fs = mount::open(&found, cx.options, !fc.is_rdonly())?;
         let superblock = fs.volume().superblock();
         let devices = fs.volume().devices()?.len();
         let bits = u8::try_from(superblock.sectorsize.get().trailing_zeros())?;
@@ -114,6 +114,10 @@ impl FileSystem for Btrfs {
 
     fn put_super(sb: &BtrfsSuper) {
         let fs = sb.data();
+        if fs.volume().is_writable() {
+            // A failure has said so; there is nobody to tell.
+            let _ = fs.make_read_only();
+        }
         sysfs::remove(fs.volume().id());
         let fsid = fs.volume().identity().fsid;
         fs.log()
@@ -183,9 +187,18 @@ impl FileSystem for Btrfs {
         Ok(())
     }
 
-    fn sync_fs(_sb: &BtrfsSuper, _wait: bool) -> Result {
-        // Nothing is ever dirty while only reading is there.
-        Ok(())
+    fn sync_fs(sb: &BtrfsSuper, wait: bool) -> Result {
+        let txn = sb.data().txn();
+        if sb.is_rdonly() {
+            return Ok(());
+        }
+        match wait {
+            true => txn.commit(),
+            false => {
+                txn.request();
+                Ok(())
+            }
+        }
     }
 }
 

@@ -1,6 +1,34 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Committing a transaction.
+//!
+//! | stage | does | afterwards |
+//! | --- | --- | --- |
+//! | [freeze](Txn::freeze) | waits for handles, takes what they changed, opens the next transaction | every operation is in exactly one transaction, whole |
+//! | [apply](Frozen::apply) | makes the new trees in work blocks, bookkeeping trees included ([`close`]) | all references are in the new extent tree, all space outside in the free space tree |
+//! | [write](Applied::write) | work blocks to disk, then flushes | whatever the new superblock reaches is durable |
+//! | [supers](Written::supers) | superblocks | the new state is what a mount finds |
+//! | [publish](Durable::publish) | readers move to the new trees | what only older states used is pinned until its readers are gone |
+//!
+//! A failure in any stage but the last ends in [`Txn::abort`]: what is on disk is the state before,
+//! and so is what readers see, with the changes in the overlays on top.
+//!
+//! # Bounds
+//!
+//! Memory for the work blocks, one buffer each, and for the changes of the bookkeeping trees: a few
+//! hundred bytes for each extent that came or went. [`close`] ends after at most
+//! [`close::MAX_ROUNDS`] rounds.
+
+mod apply;
+mod blocks;
+mod close;
+mod drop;
+mod freeze;
+mod look;
+mod pending;
+mod publish;
+mod store;
+mod write;
 
 use kernel::prelude::*;
 
@@ -9,6 +37,14 @@ use super::Txn;
 impl Txn {
     /// Commits the open transaction. For the committing thread only.
     pub(super) fn commit_now(&self) -> Result {
-        Err(EOPNOTSUPP)
+        self.reap();
+        let frozen = self.freeze()?;
+        let transid = frozen.transid;
+        let applied = frozen.apply(self)?;
+        let written = applied.write(self)?;
+        written.publish(self)?;
+        self.note_durable(transid);
+        self.reap();
+        Ok(())
     }
 }

@@ -16,7 +16,6 @@
 mod block;
 mod copy;
 mod data;
-mod discard;
 mod rebuild;
 mod recover;
 mod tree_write;

@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Making the new trees.
+
+use btrfs_batch::refs::{Extent, ExtentChanges};
+use btrfs_batch::{Change, Edit as BatchEdit, Env, RootPtr};
+use btrfs_format::header::Header;
+use btrfs_format::root::RootItem;
+use btrfs_format::types::{Generation, Logical, TreeId};
+use kernel::prelude::*;
+use kernel::sync::Arc;
+
+use super::super::born::BornMap;
+use super::super::Txn;
+use super::blocks::Blocks;
+use super::close::Books;
+use super::freeze::Frozen;
+use super::look::Look;
+use super::pending::Pending;
+use super::store::Work;
+use crate::tree::{Collected, Edit, LiveTree, TreeView};
+
+/// A tree that the commit is about.
+pub(super) struct Tree {
+    pub(super) live: Arc<LiveTree>,
+    /// Where its root is now.
+    pub(super) root: Option<RootPtr>,
+    /// Where its root item says it is; of the committed state at first.
+    pub(super) noted: Option<RootPtr>,
+    /// Its root item: as of the last commit, or what this commit put.
+    pub(super) item: RootItem,
+}
+
+impl Tree {
+    pub(super) fn new(live: Arc<LiveTree>) -> Self {
+        let root = root_of(&live.view());
+        Self {
+            root,
+            noted: root,
+            item: live.item(),
+            live,
+        }
+    }
+
+    pub(super) fn id(&self) -> TreeId {
+        self.live.id()
+    }
+}
+
+/// The new state, in memory.
+pub(super) struct Applied {
+    pub(super) transid: Generation,
+    pub(super) blocks: Blocks,
+    pub(super) trees: KVVec<Tree>,
+    /// What the extent tree gained and lost, and what was not used after all.
+    pub(super) changes: ExtentChanges,
+    /// Changes of the chunk tree, which the superblock has copies of.
+    pub(super) chunk_changes: Option<Collected>,
+    /// A subvolume that was dropped to its end.
+    pub(super) gone: Option<Arc<LiveTree>>,
+    pub(super) bytes: usize,
+    pub(super) born: Arc<BornMap>,
+}
+
+/// Address and length of each extent.
+pub(super) fn ranges(extents: &[Extent]) -> impl Iterator<Item = (Logical, u64)> + '_ {
+    extents.iter().map(|extent| (extent.start, extent.len))
+}
+
+/// Where the root of a committed tree is.
+fn root_of(view: &TreeView) -> Option<RootPtr> {
+    (!view.is_unborn()).then(|| RootPtr {
+        logical: view.root().logical(),
+        generation: view.root().generation(),
+        level: view.root().level(),
+    })
+}
+
+/// Whether the commit itself keeps the tree.
+fn is_kept(id: TreeId) -> bool {
+    [
+        TreeId::ROOT_TREE,
+        TreeId::EXTENT_TREE,
+        TreeId::CSUM_TREE,
+        TreeId::FREE_SPACE_TREE,
+        TreeId::BLOCK_GROUP_TREE,
+    ]
+    .contains(&id)
+}
+
+impl Frozen {
+    /// Puts all changes into the trees, and then what follows from them.
+    pub(super) fn apply(self, txn: &Txn) -> Result<Applied> {
+        let env = env_of(txn, self.transid)?;
+        txn.space.begin_commit(self.transid, self.paid);
+        let cache = txn.roots.cache().clone();
+        cache.verifier().set_generation(self.transid);
+        let extent = txn.roots.standard().extent.clone().ok_or(EIO)?;
+        let mut work = Work::new(
+            env,
+            txn.space.clone(),
+            Blocks::new(cache, self.transid),
+            Pending::new(TreeId::EXTENT_TREE, root_of(&extent.view())),
+        );
+        for (at, born) in self.born.iter() {
+            work.deltas.born(at, born.len)?;
+        }
+        let mut trees = KVVec::with_capacity(self.trees.len(), GFP_KERNEL)?;
+        let mut kept = KVVec::new();
+        let mut chunk_changes = None;
+        for (live, overlay) in self.trees.iter() {
+            let changes = overlay.collect()?;
+            if is_kept(live.id()) {
+                kept.push((live.id(), changes), GFP_KERNEL)?;
+                continue;
+            }
+            let mut tree = Tree::new(live.clone());
+            apply_tree(&mut work, &mut tree, &changes)?;
+            if tree.id() == TreeId::CHUNK_TREE {
+                chunk_changes = Some(changes);
+            }
+            trees.push(tree, GFP_KERNEL)?;
+        }
+        let dropping = txn.drop_some(&mut work)?;
+        let mut books = Books::new(txn, work, trees)?;
+        let gone = match dropping {
+            Some(dropping) => books.note_dropping(dropping)?,
+            None => None,
+        };
+        for (id, changes) in kept.iter() {
+            preload(&mut books, *id, changes)?;
+        }
+        books.close(&self.born)?;
+        txn.space.end_commit();
+        let Books {
+            work,
+            trees,
+            changes,
+            ..
+        } = books;
+        Ok(Applied {
+            transid: self.transid,
+            blocks: work.blocks,
+            trees,
+            changes,
+            chunk_changes,
+            gone,
+            bytes: self.bytes,
+            born: self.born,
+        })
+    }
+}
+
+/// What all blocks of the transaction have in common.
+fn env_of(txn: &Txn, transid: Generation) -> Result<Env> {
+    let chunk = txn.roots.chunk().view();
+    let header = Header::of(chunk.root().data()).ok_or(EUCLEAN)?;
+    Ok(Env {
+        geometry: *txn.volume.geometry(),
+        transid,
+        fsid: txn.volume.identity().metadata_uuid,
+        chunk_tree_uuid: header.chunk_tree_uuid,
+    })
+}
+
+/// Puts the changes of an overlay into its tree.
+fn apply_tree(work: &mut Work, tree: &mut Tree, changes: &Collected) -> Result {
+    let mut list = KVVec::with_capacity(changes.edits.len(), GFP_KERNEL)?;
+    for (key, edit) in changes.edits.iter() {
+        let edit = match edit {
+            Edit::Put(item) => BatchEdit::Put(item),
+            Edit::Delete => BatchEdit::Delete,
+        };
+        list.push(Change { key: *key, edit }, GFP_KERNEL)?;
+    }
+    work.set_last_snapshot(Generation(tree.item.last_snapshot.get()));
+    let env = work.env;
+    tree.root = btrfs_batch::apply(&env, work, tree.id(), tree.root, &list, &changes.clears)?;
+    Ok(())
+}
+
+/// Begins the changes of a tree that the commit keeps with those that operations made.
+fn preload(books: &mut Books<'_>, id: TreeId, changes: &Collected) -> Result {
+    let (tree, blocks) = books.tree(id).ok_or(EIO)?;
+    for range in changes.clears.iter() {
+        let mut from = *range.start();
+        while let Some((key, _)) = tree.at_or_after(blocks, &from)? {
+            if key > *range.end() {
+                break;
+            }
+            tree.delete(key)?;
+            match key.next() {
+                Some(next) => from = next,
+                None => break,
+            }
+        }
+    }
+    for (key, edit) in changes.edits.iter() {
+        match edit {
+            Edit::Put(item) => tree.put(*key, item)?,
+            Edit::Delete => tree.delete(*key)?,
+        }
+    }
+    Ok(())
+}
+
+/// Adapts a tree that the commit keeps.
+pub(super) fn look<'a>(blocks: &'a Blocks, tree: &'a mut Pending) -> Look<'a> {
+    Look { blocks, tree }
+}

@@ -1,0 +1,294 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The bookkeeping trees: what is to be in them follows from what happened to all trees, these
+//! included.
+//!
+//! A round puts references into the extent tree, checksums, free space, the use of block groups
+//! and root items into theirs. That copies blocks, which changes references, and so there is
+//! another round. A block of the committed state is copied once and then rewritten in place, so
+//! rounds become empty: usually the third or fourth is the last.
+
+use btrfs_batch::csums::{self, CsumWriter, Span};
+use btrfs_batch::free_space::{self, SpaceChange};
+use btrfs_batch::refs::{apply_refs, ExtentChanges, ExtentKind, ExtentRules};
+use btrfs_batch::{groups, RootPtr};
+use btrfs_format::key::{item, Key};
+use btrfs_format::root::RootItem;
+use btrfs_format::superblock::Incompat;
+use btrfs_format::types::{Generation, Logical, TreeId};
+use kernel::prelude::*;
+use kernel::sync::Arc;
+
+use super::super::born::BornMap;
+use super::super::Txn;
+use super::apply::{look, ranges, Tree};
+use super::blocks::Blocks;
+use super::pending::{settle, Pending};
+use super::store::Work;
+use crate::space::Space;
+use crate::tree::LiveTree;
+use crate::volume::Volume;
+
+/// More rounds than this are a bug.
+pub(super) const MAX_ROUNDS: usize = 16;
+
+/// The bookkeeping of a commit.
+pub(super) struct Books<'a> {
+    volume: &'a Volume,
+    space: &'a Space,
+    pub(super) work: Work,
+    /// All trees that the commit changes or may change, but the root and chunk trees' own root
+    /// items, which there are not.
+    pub(super) trees: KVVec<Tree>,
+    csum: Option<Pending>,
+    free_space: Option<Pending>,
+    groups: Option<Pending>,
+    pub(super) root: Pending,
+    rules: ExtentRules,
+    /// What the extent tree gained and lost.
+    pub(super) changes: ExtentChanges,
+    /// How much of `changes` the other trees know of.
+    seen: (usize, usize),
+    /// Free space may change its form: not in later rounds, so that they end.
+    convert: bool,
+}
+
+impl<'a> Books<'a> {
+    pub(super) fn new(txn: &'a Txn, work: Work, mut trees: KVVec<Tree>) -> Result<Self> {
+        let standard = txn.roots.standard();
+        let mut pending = |live: Option<&Arc<LiveTree>>| -> Result<Option<Pending>> {
+            let Some(live) = live else {
+                return Ok(None);
+            };
+            let tree = Tree::new(live.clone());
+            let pending = Pending::new(tree.id(), tree.root);
+            trees.push(tree, GFP_KERNEL)?;
+            Ok(Some(pending))
+        };
+        let _ = pending(standard.extent.as_ref())?;
+        let csum = pending(standard.csum.as_ref())?;
+        let free_space = pending(standard.free_space.as_ref())?;
+        let groups = pending(standard.block_group.as_ref())?;
+        let root = pending(Some(txn.roots.tree()))?.ok_or(EIO)?;
+        let incompat = txn.volume.superblock().incompat();
+        let rules = ExtentRules {
+            geometry: work.env.geometry,
+            skinny: incompat.contains(Incompat::SKINNY_METADATA),
+            transid: work.env.transid,
+            crc32c: kfs::csum::crc32c_raw,
+        };
+        Ok(Self {
+            volume: &txn.volume,
+            space: &txn.space,
+            rules,
+            work,
+            trees,
+            csum,
+            free_space,
+            groups,
+            root,
+            changes: ExtentChanges::default(),
+            seen: (0, 0),
+            convert: true,
+        })
+    }
+
+    /// A tree that the commit keeps, and the blocks to look it up in.
+    pub(super) fn tree(&mut self, id: TreeId) -> Option<(&mut Pending, &Blocks)> {
+        let tree = match id {
+            TreeId::ROOT_TREE => &mut self.root,
+            TreeId::EXTENT_TREE => &mut self.work.extent,
+            TreeId::CSUM_TREE => self.csum.as_mut()?,
+            TreeId::FREE_SPACE_TREE => self.free_space.as_mut()?,
+            TreeId::BLOCK_GROUP_TREE => self.groups.as_mut()?,
+            _ => return None,
+        };
+        Some((tree, &self.work.blocks))
+    }
+
+    /// Does rounds until there is nothing to do.
+    pub(super) fn close(&mut self, born: &BornMap) -> Result {
+        for round in 0..MAX_ROUNDS {
+            let Work {
+                blocks,
+                deltas,
+                extent,
+                ..
+            } = &mut self.work;
+            apply_refs(
+                &mut look(blocks, extent),
+                &self.rules,
+                deltas,
+                &mut self.changes,
+            )?;
+            self.convert = round == 0;
+            if round == 0 {
+                self.insert_csums(born)?;
+            }
+            self.follow()?;
+            self.settle_all()?;
+            self.note_roots()?;
+            self.settle_one(TreeId::ROOT_TREE)?;
+            if self.work.deltas.is_empty() && self.is_settled() {
+                return Ok(());
+            }
+        }
+        self.volume
+            .log()
+            .error(format_args!("the trees of a commit do not come to rest"));
+        Err(EIO)
+    }
+
+    fn is_settled(&self) -> bool {
+        let kept = [
+            self.csum.as_ref(),
+            self.free_space.as_ref(),
+            self.groups.as_ref(),
+        ];
+        self.work.extent.is_settled()
+            && self.root.is_settled()
+            && kept.into_iter().flatten().all(Pending::is_settled)
+            && self.seen == (self.changes.added.len(), self.changes.removed.len())
+    }
+
+    /// Puts the checksums of new data in, of what something refers to.
+    fn insert_csums(&mut self, born: &BornMap) -> Result {
+        let Some(tree) = &mut self.csum else {
+            return Ok(());
+        };
+        let mut look = look(&self.work.blocks, tree);
+        let mut writer = CsumWriter::new(&self.work.env.geometry);
+        let mut released = self.changes.released.iter().peekable();
+        for (at, extent) in born.iter() {
+            while released.next_if(|extent| extent.start < at).is_some() {}
+            let is_released = released.peek().is_some_and(|extent| extent.start == at);
+            if let (Some(csums), false) = (&extent.csums, is_released) {
+                writer.add(&mut look, at, csums)?;
+            }
+        }
+        Ok(writer.finish(&mut look)?)
+    }
+
+    /// Lets the other trees follow what the extent tree gained and lost since the last round.
+    fn follow(&mut self) -> Result {
+        let (added, removed) = self.seen;
+        self.seen = (self.changes.added.len(), self.changes.removed.len());
+        let added = self.changes.added.get(added..).unwrap_or_default();
+        let removed = self.changes.removed.get(removed..).unwrap_or_default();
+        let geometry = self.work.env.geometry;
+        let blocks = &self.work.blocks;
+        let mut changes = KVVec::with_capacity(added.len() + removed.len(), GFP_KERNEL)?;
+        let mut erased = KVVec::new();
+        for (freed, list) in [(false, added), (true, removed)] {
+            for extent in list.iter() {
+                let span = span_of(extent.start, extent.len);
+                changes.push(SpaceChange { span, freed }, GFP_KERNEL)?;
+                if freed && extent.kind == ExtentKind::Data {
+                    erased.push(span, GFP_KERNEL)?;
+                }
+            }
+        }
+        if let Some(tree) = &mut self.csum {
+            csums::erase_csums(&mut look(blocks, tree), &geometry, &erased)?;
+        }
+        if let Some(tree) = &mut self.free_space {
+            changes.sort_unstable_by_key(|change| change.span.start);
+            let mut look = look(blocks, tree);
+            let mut rest = changes.as_slice();
+            while let Some(first) = rest.first() {
+                let chunk = self.volume.chunks().get(first.span.start).ok_or(EUCLEAN)?;
+                let group = span_of(chunk.start(), chunk.len());
+                let end = chunk.start().checked_add(chunk.len()).ok_or(EUCLEAN)?;
+                let here = rest.partition_point(|change| change.span.start < end);
+                let (now, later) = rest.split_at(here);
+                free_space::update(&mut look, &geometry, group, now, self.convert)?;
+                rest = later;
+            }
+        }
+        let used = self.space.commit_changes(ranges(added), ranges(removed))?;
+        let tree = self.groups.as_mut().unwrap_or(&mut self.work.extent);
+        let mut look = look(blocks, tree);
+        for group in used.iter() {
+            groups::set_used(&mut look, span_of(group.start, group.len), group.used)?;
+        }
+        Ok(())
+    }
+
+    /// Puts what has collected into the trees, the root tree excepted.
+    fn settle_all(&mut self) -> Result {
+        for id in [
+            TreeId::CSUM_TREE,
+            TreeId::FREE_SPACE_TREE,
+            TreeId::BLOCK_GROUP_TREE,
+            TreeId::EXTENT_TREE,
+        ] {
+            self.settle_one(id)?;
+        }
+        Ok(())
+    }
+
+    fn settle_one(&mut self, id: TreeId) -> Result {
+        let Some((pending, _)) = self.tree(id) else {
+            return Ok(());
+        };
+        if pending.is_settled() {
+            return Ok(());
+        }
+        let (changes, root) = (pending.take(), pending.root());
+        self.work.set_last_snapshot(Generation(0));
+        let env = self.work.env;
+        let root = settle(&env, &mut self.work, id, root, &changes)?;
+        if let Some((pending, _)) = self.tree(id) {
+            pending.set_root(root);
+        }
+        if let Some(tree) = self.trees.iter_mut().find(|tree| tree.id() == id) {
+            tree.root = root;
+        }
+        Ok(())
+    }
+
+    /// Writes root items that say where the trees' roots are now.
+    fn note_roots(&mut self) -> Result {
+        let transid = self.work.env.transid;
+        let nodesize = i64::from(self.work.env.geometry.nodesize);
+        for tree in self.trees.iter_mut() {
+            let id = tree.id();
+            if tree.root == tree.noted || [TreeId::ROOT_TREE, TreeId::CHUNK_TREE].contains(&id) {
+                continue;
+            }
+            let key = Key::new(id.get(), item::ROOT_ITEM, tree.live.key_offset());
+            let found = self.root.get(&self.work.blocks, &key)?.ok_or(EUCLEAN)?;
+            let mut item = RootItem::parse(found).ok_or(EUCLEAN)?;
+            let grown = self.work.growth(id).saturating_mul(nodesize);
+            let bytes = tree
+                .live
+                .item()
+                .bytes_used
+                .get()
+                .saturating_add_signed(grown);
+            point(&mut item, tree.root.ok_or(EUCLEAN)?, transid, bytes);
+            self.root.put(key, item.to_disk())?;
+            tree.item = item;
+            tree.noted = tree.root;
+        }
+        Ok(())
+    }
+}
+
+/// Makes a root item lead to `root`.
+fn point(item: &mut RootItem, root: RootPtr, transid: Generation, bytes: u64) {
+    item.bytenr = root.logical.into();
+    item.generation = transid.into();
+    item.generation_v2 = transid.into();
+    item.level = root.level;
+    item.bytes_used = bytes.into();
+    if item.root_dirid.get() != 0 {
+        let now = kfs::fs::current_time();
+        item.ctransid = transid.into();
+        item.ctime = btrfs_format::inode::Timespec::new(now.sec, now.nsec);
+    }
+}
+
+fn span_of(start: Logical, len: u64) -> Span {
+    Span { start, len }
+}

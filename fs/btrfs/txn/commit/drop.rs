@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Dropping deleted subvolumes.
+//!
+//! A deleted subvolume is a tree that nobody can change any more, and whose items go from the first
+//! to the last, as if somebody deleted them: so it is a sound tree all the time, and no position has
+//! to be kept. A commit takes [`STEPS`] nodes with all their leaves. What is left in the end is an
+//! empty leaf, which goes with the root item.
+
+use btrfs_batch::RootPtr;
+use btrfs_format::header::Header;
+use btrfs_format::key::{item, Key};
+use btrfs_format::node::Node;
+use btrfs_format::types::{objectid, Generation};
+use kernel::prelude::*;
+use kernel::sync::Arc;
+
+use super::super::Txn;
+use super::apply::Tree;
+use super::close::Books;
+use super::store::Work;
+use crate::tree::LiveTree;
+use btrfs_batch::BlockPtr;
+
+/// Nodes above leaves whose leaves one commit deletes.
+const STEPS: usize = 8;
+
+/// A subvolume of which a commit deletes a part.
+pub(super) struct Dropping {
+    tree: Tree,
+    /// Nothing is left of it.
+    done: bool,
+}
+
+impl Txn {
+    /// Drops a deleted subvolume, in the background. Nobody may change it any more.
+    pub(crate) fn drop_tree(&self, tree: Arc<LiveTree>) -> Result {
+        self.dropping.lock().push(tree, GFP_KERNEL)?;
+        let mut open = self.open.lock();
+        open.forced = true;
+        drop(open);
+        self.request();
+        Ok(())
+    }
+
+    /// Whether subvolumes wait for being dropped.
+    pub(crate) fn is_dropping(&self) -> bool {
+        !self.dropping.lock().is_empty()
+    }
+
+    /// Whether the deleted subvolume `id` waits for being dropped.
+    pub(crate) fn is_dropping_tree(&self, id: btrfs_format::TreeId) -> bool {
+        self.dropping.lock().iter().any(|tree| tree.id() == id)
+    }
+
+    /// Deletes a part of the first subvolume that waits for it.
+    pub(super) fn drop_some(&self, work: &mut Work) -> Result<Option<Dropping>> {
+        let first = self.dropping.lock().first().cloned();
+        let Some(live) = first else {
+            return Ok(None);
+        };
+        let mut tree = Tree::new(live);
+        work.set_last_snapshot(Generation(tree.item.last_snapshot.get()));
+        let env = work.env;
+        for _ in 0..STEPS {
+            let Some(root) = tree.root else {
+                break;
+            };
+            let end = end_of_first_node(work, &tree, root)?;
+            let range = [Key::MIN..=end.unwrap_or(Key::MAX)];
+            tree.root = btrfs_batch::apply(&env, work, tree.id(), tree.root, &[], &range)?;
+            if end.is_none() {
+                break;
+            }
+        }
+        let done = match tree.root {
+            Some(root) => drop_empty(work, &tree, root)?,
+            None => true,
+        };
+        Ok(Some(Dropping { tree, done }))
+    }
+}
+
+/// The last key that may be in the first node above the leaves; `None` if there is only one.
+fn end_of_first_node(work: &Work, tree: &Tree, root: RootPtr) -> Result<Option<Key>> {
+    let mut at = BlockPtr {
+        logical: root.logical,
+        generation: root.generation,
+        level: root.level,
+        first: None,
+    };
+    let mut end = None;
+    while at.level >= 2 {
+        let block = work.blocks.read(tree.id(), &at)?;
+        let node = Node::new(&block);
+        if let Some(next) = node.key(1) {
+            end = next.prev();
+        }
+        let child = node.child(0).ok_or(EUCLEAN)?;
+        at = BlockPtr {
+            logical: child.logical,
+            generation: child.generation,
+            level: at.level.saturating_sub(1),
+            first: Some(child.key),
+        };
+    }
+    Ok(end)
+}
+
+/// Lets go of the root block if it is a leaf without items.
+fn drop_empty(work: &mut Work, tree: &Tree, root: RootPtr) -> Result<bool> {
+    let at = BlockPtr {
+        logical: root.logical,
+        generation: root.generation,
+        level: root.level,
+        first: None,
+    };
+    let block = work.blocks.read(tree.id(), &at)?;
+    let header = Header::of(&block).ok_or(EUCLEAN)?;
+    if header.level != 0 || header.nritems.get() != 0 {
+        return Ok(false);
+    }
+    drop(block);
+    work.give_up(tree.id(), root)?;
+    Ok(true)
+}
+
+impl Books<'_> {
+    /// Notes what is left of a subvolume: where its root is now, or that it is gone.
+    pub(super) fn note_dropping(&mut self, dropping: Dropping) -> Result<Option<Arc<LiveTree>>> {
+        let Dropping { tree, done } = dropping;
+        if !done {
+            self.trees.push(tree, GFP_KERNEL)?;
+            return Ok(None);
+        }
+        let id = tree.id().get();
+        let root = Key::new(id, item::ROOT_ITEM, tree.live.key_offset());
+        self.root.delete(root)?;
+        self.root
+            .delete(Key::new(objectid::ORPHAN, item::ORPHAN_ITEM, id))?;
+        Ok(Some(tree.live))
+    }
+}

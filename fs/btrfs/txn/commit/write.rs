@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Making the new state durable: its blocks, then the superblocks that lead to it.
+
+use btrfs_batch::RootPtr;
+use btrfs_format::types::{Logical, TreeId, CSUM_AREA};
+use btrfs_format::Key;
+use kernel::prelude::*;
+use kfs::mem::KBuf;
+
+use super::super::Txn;
+use super::apply::{ranges, Applied, Tree};
+use crate::tree::{Edit, Expect, Verifier};
+use crate::volume::csum::Checksum;
+use crate::volume::{BackupRoots, NewSuper, RootPlace};
+
+/// The new state, on disk.
+pub(super) struct Written {
+    pub(super) applied: Applied,
+    /// The blocks that were written.
+    pub(super) blocks: KVVec<(Logical, KBuf)>,
+}
+
+impl Applied {
+    /// Writes the blocks, waits for them, and then writes the superblocks.
+    pub(super) fn write(mut self, txn: &Txn) -> Result<Written> {
+        let verifier = txn.roots.cache().verifier();
+        let mut blocks = KVVec::with_capacity(self.blocks.len(), GFP_KERNEL)?;
+        while let Some((at, work)) = self.blocks.pop() {
+            let (tree, level) = (work.tree, work.level);
+            let mut buf = work.into_buf().ok_or(EBUSY)?;
+            seal(verifier, &mut buf)?;
+            let expect = Expect {
+                logical: at,
+                generation: self.transid,
+                level,
+                tree: Some(tree),
+                first: None,
+            };
+            // What the next mount would refuse must not get to disk.
+            verifier.check_new(txn.roots.cache().source(), &buf, &expect)?;
+            blocks.push((at, buf), GFP_KERNEL)?;
+        }
+        let superblock = self.superblock(txn)?;
+        let blocks = txn.volume.write_tree_blocks(blocks)?;
+        txn.volume.flush()?;
+        txn.volume.write_supers(superblock)?;
+        Ok(Written {
+            applied: self,
+            blocks,
+        })
+    }
+
+    /// The superblock of the new state.
+    fn superblock(&self, txn: &Txn) -> Result<NewSuper> {
+        let mut new = txn.volume.new_super()?;
+        let old = new.generation();
+        new.set_generation(self.transid);
+        let roots = self.backup_roots(txn);
+        new.set_root(roots.root);
+        new.set_chunk_root(roots.chunk);
+        new.set_log_root(None);
+        let sum = |list| ranges(list).map(|(_, len)| len).sum::<u64>();
+        let used = new
+            .bytes_used
+            .get()
+            .saturating_add(sum(&self.changes.added));
+        new.set_bytes_used(used.saturating_sub(sum(&self.changes.removed)));
+        // The UUID tree is complete as long as nobody else wrote to the file system.
+        if new.uuid_tree_generation.get() == old.get() {
+            new.set_uuid_tree_generation(self.transid);
+        }
+        if let Some(changes) = &self.chunk_changes {
+            for (key, edit) in changes.edits.iter() {
+                let data: Option<&[u8]> = match edit {
+                    Edit::Put(item) => Some(item),
+                    Edit::Delete => None,
+                };
+                let key: &Key = key;
+                new.chunk_tree_change(key, data)?;
+            }
+        }
+        new.set_backup(&roots);
+        Ok(new)
+    }
+
+    fn backup_roots(&self, txn: &Txn) -> BackupRoots {
+        let standard = txn.roots.standard();
+        let committed = |id: TreeId| {
+            let live = match id {
+                TreeId::ROOT_TREE => Some(txn.roots.tree().clone()),
+                TreeId::CHUNK_TREE => Some(txn.roots.chunk().clone()),
+                TreeId::EXTENT_TREE => standard.extent.clone(),
+                TreeId::DEV_TREE => standard.device.clone(),
+                TreeId::CSUM_TREE => standard.csum.clone(),
+                id => txn.roots.get(id).ok(),
+            };
+            live.map_or(RootPlace::default(), |live| {
+                let view = live.view();
+                RootPlace {
+                    logical: view.root().logical(),
+                    generation: view.root().generation(),
+                    level: view.root().level(),
+                }
+            })
+        };
+        let place = |id: TreeId| {
+            let tree = self.trees.iter().find(|tree: &&Tree| tree.id() == id);
+            match tree.and_then(|tree| tree.root) {
+                Some(RootPtr {
+                    logical,
+                    generation,
+                    level,
+                }) => RootPlace {
+                    logical,
+                    generation,
+                    level,
+                },
+                None => committed(id),
+            }
+        };
+        BackupRoots {
+            root: place(TreeId::ROOT_TREE),
+            chunk: place(TreeId::CHUNK_TREE),
+            extent: place(TreeId::EXTENT_TREE),
+            top_level: place(TreeId::FS_TREE),
+            device: place(TreeId::DEV_TREE),
+            csum: place(TreeId::CSUM_TREE),
+        }
+    }
+}
+
+/// Puts the checksum of a block in.
+fn seal(verifier: &Verifier, block: &mut [u8]) -> Result {
+    let rest = block.get(CSUM_AREA..).ok_or(EINVAL)?;
+    let csum = Checksum::of(verifier.geometry.csum_type, rest);
+    let area = block.get_mut(..CSUM_AREA).ok_or(EINVAL)?;
+    area.fill(0);
+    let csum = csum.as_slice();
+    area.get_mut(..csum.len())
+        .ok_or(EINVAL)?
+        .copy_from_slice(csum);
+    Ok(())
+}
