@@ -5,13 +5,14 @@
 use super::{require_admin, user};
 use crate::{
     mount::Fs,
-    tree::{Cursor, TreeView},
+    tree::{Cursor, LiveTree, TreeView},
     vfs::BtrfsInode,
 };
 use btrfs_format::{key::Key, types::Generation, types::TreeId};
 use kernel::{
     ioctl::_IOWR,
     prelude::*,
+    sync::Arc,
     uaccess::{UserPtr, UserSlice, UserSliceWriter},
 };
 use kfs::task::{cond_resched, is_killed};
@@ -112,6 +113,7 @@ impl<'a> Search<'a> {
         }
     }
 
+    /// Skips what is older than wanted without reading it.
     fn run(mut self, tree: &TreeView) -> Result<Outcome> {
         let min_transid = Generation(self.key.min_transid);
         let mut from = self.min;
@@ -128,6 +130,29 @@ impl<'a> Search<'a> {
                 Some(next) if next <= self.max => from = next,
                 _ => break,
             }
+        }
+        Ok(self.outcome(None))
+    }
+
+    /// As [`Self::run`], in a tree that has changes which are not committed: these are of the
+    /// transaction that will write them.
+    fn run_live(mut self, tree: &Arc<LiveTree>) -> Result<Outcome> {
+        let transids = self.key.min_transid..=self.key.max_transid;
+        let mut cursor = tree.seek(self.min)?;
+        while let (Some((key, data)), Some(transid)) = (cursor.item(), cursor.generation()) {
+            if key > self.max {
+                break;
+            }
+            if transids.contains(&transid.get()) {
+                if let Some(end) = self.copy_item(transid, key, data)? {
+                    return Ok(end);
+                }
+            }
+            if is_killed() {
+                return Err(EINTR);
+            }
+            cond_resched();
+            cursor.next()?;
         }
         Ok(self.outcome(None))
     }
@@ -206,12 +231,14 @@ fn search(
     if room < HEADER_SIZE {
         return Ok(Some(HEADER_SIZE));
     }
-    let outcome = match key.tree_id {
-        0 => Search::new(key, addr, room).run(&inode.data().tree().view())?,
-        id => {
-            let root = fs.roots().get(TreeId(id))?;
-            Search::new(key, addr, room).run(&root.view())?
-        }
+    let tree = match key.tree_id {
+        0 => inode.data().tree().clone(),
+        id => fs.roots().get(TreeId(id))?,
+    };
+    let search = Search::new(key, addr, room);
+    let outcome = match tree.is_dirty() {
+        true => search.run_live(&tree)?,
+        false => search.run(&tree.view())?,
     };
     key.nr_items = outcome.found;
     Ok(outcome.overflow)

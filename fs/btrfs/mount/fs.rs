@@ -13,7 +13,7 @@ use kernel::sync::{new_mutex, Arc, Mutex};
 
 use super::options::{Flags, Options};
 use crate::space::statfs::{self, Counts, DeviceSpace};
-use crate::space::{Space, Summary};
+use crate::space::{Settings, Space, Summary};
 use crate::subvol::{path, SubvolTable};
 use crate::tree::Roots;
 use crate::txn::Txn;
@@ -101,6 +101,7 @@ impl Fs {
     /// Replaces the options.
     pub(super) fn set_options(&self, options: Options) {
         *self.options.lock() = options;
+        self.space.set_settings(space_settings(&options));
     }
 
     /// Forgets the options that only mean something while mounting.
@@ -260,6 +261,15 @@ impl Fs {
             self.global_reserve(),
             self.volume.geometry().sectorsize,
         ))
+    }
+}
+
+/// What the options say of space.
+pub(super) fn space_settings(options: &Options) -> Settings {
+    Settings {
+        ssd: options.has(Flags::SSD),
+        discard_sync: options.has(Flags::DISCARD_SYNC),
+        metadata_ratio: options.metadata_ratio,
     }
 }
 

@@ -160,7 +160,8 @@ fn finish(volume: Arc<Volume>, roots: Arc<Roots>, options: Options) -> Result<Ar
     let log = volume.log();
     let reserve = global_reserve(&volume, &roots, &options);
     let guess = options.has(Flags::IGNOREBADROOTS);
-    let space = Space::open(&volume, &roots, guess, reserve).inspect_err(|e| {
+    let settings = fs::space_settings(&options);
+    let space = Space::open(&volume, &roots, guess, reserve, settings).inspect_err(|e| {
         log.error(format_args!(
             "failed to read block groups: {}",
             ErrorName(*e)

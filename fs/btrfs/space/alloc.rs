@@ -17,7 +17,7 @@ use kernel::sync::{atomic::ordering::Relaxed, Arc};
 use super::extent_map::{Extent, ExtentMap};
 use super::group::{BlockGroup, Loaded};
 use super::info::{Counters, Info, Kind};
-use super::policy::{self, Candidate, LOADS, SMALL, TREE_RUN, WORTH};
+use super::policy::{self, Candidate, LOADS, SMALL, WORTH};
 use super::table::GroupTable;
 use super::{Range, Space};
 
@@ -36,7 +36,7 @@ fn take(
         inner.map.remove(found.start, found.len).ok()?;
         inner.reserved = inner.reserved.saturating_add(found.len);
         info.with(|counters| {
-            counters.reserved = counters.reserved.saturating_add(found.len);
+            counters.change_reserved(group.profile(), found.len, 0);
             pay(counters, found.len);
         });
         Some(found)
@@ -49,12 +49,34 @@ fn fit(map: &ExtentMap, from: u64, len: u64, align: u64) -> Option<u64> {
         .or_else(|| map.first_fit(0, len, align))
 }
 
+/// The same for data, outside of the window of small pieces.
+fn fit_outside(map: &ExtentMap, from: u64, len: u64, window: Extent) -> Option<u64> {
+    let at = fit(map, from, len, 1)?;
+    let overlaps = at < window.end() && window.start < at.saturating_add(len);
+    match overlaps {
+        true => map.first_fit(window.end(), len, 1),
+        false => Some(at),
+    }
+}
+
 /// A request for data.
 #[derive(Clone, Copy)]
 struct Wanted {
     want: u64,
     min: u64,
     hint: Option<u64>,
+    /// Where small pieces go.
+    window: Extent,
+    /// Where large ones went.
+    large: u64,
+    /// Free space that a window should have.
+    cluster: u64,
+}
+
+impl Wanted {
+    fn is_small(&self) -> bool {
+        self.want < SMALL
+    }
 }
 
 impl Space {
@@ -77,28 +99,25 @@ impl Space {
         let sector = self.sectorsize;
         let round_up = |bytes: u64| bytes.checked_next_multiple_of(sector).ok_or(EINVAL);
         let (want, min) = (round_up(want.max(1))?, round_up(min.max(1))?);
+        let info = self.info(Kind::Data)?;
+        let table = self.table()?;
+        let cursors = *info.cursors.lock();
         let wanted = Wanted {
             want,
             min: min.min(want),
             hint: hint.map(|hint| hint.get()),
+            window: cursors.window,
+            large: cursors.large,
+            cluster: self.cluster(),
         };
-        let info = self.info(Kind::Data)?;
-        let table = self.table()?;
-        let found = self
+        let near = self
             .continue_file(info, &table, wanted, &pay)
             .or_else(|| self.from_cursor(info, &table, wanted, &pay));
-        let found = match found {
+        let found = match near {
             Some(found) => Some(found),
             None => self.search(info, &table, wanted, &pay)?,
         };
         let found = found.ok_or(ENOSPC)?;
-        let mut cursors = info.cursors.lock();
-        if want < SMALL {
-            cursors.small = found.end();
-        } else {
-            cursors.large = found.end();
-        }
-        drop(cursors);
         Ok(Range {
             logical: Logical(found.start),
             len: found.len,
@@ -119,18 +138,19 @@ impl Space {
             return None;
         }
         let least = wanted.want.min(WORTH).max(wanted.min);
-        take(
-            info,
-            group,
-            |map| {
-                let len = map.free_at(hint).min(wanted.want);
-                (len >= least).then_some(Extent { start: hint, len })
-            },
-            pay,
-        )
+        let find = |map: &ExtentMap| {
+            let mut len = map.free_at(hint).min(wanted.want);
+            let window = wanted.window;
+            if !wanted.is_small() && hint < window.end() {
+                len = len.min(window.start.saturating_sub(hint));
+            }
+            (len >= least).then_some(Extent { start: hint, len })
+        };
+        take(info, group, find, pay)
     }
 
-    /// Where the last one of this size went: right there, or at the next place with much room.
+    /// Small pieces: at the window, or where another one can be. Large ones: where the last of
+    /// these went, or behind it.
     fn from_cursor(
         &self,
         info: &Info,
@@ -138,24 +158,54 @@ impl Space {
         wanted: Wanted,
         pay: impl Fn(&mut Counters, u64),
     ) -> Option<Extent> {
-        let want = wanted.want;
-        let cursors = *info.cursors.lock();
-        let at = match want < SMALL {
-            true => cursors.small,
-            false => cursors.large,
+        let Wanted { want, window, .. } = wanted;
+        let at = match wanted.is_small() {
+            true => window.start,
+            false => wanted.large,
         };
         let group = table.get(at)?;
         if group.flags().types() != info.types || !self.is_usable(group) {
             return None;
         }
         let find = |map: &ExtentMap| {
-            let start = match map.free_at(at) >= want {
-                true => at,
-                false => fit(map, at, want.max(SMALL), 1)?,
+            let in_window = |at: &u64| at.saturating_add(want) <= window.end();
+            let start = if !wanted.is_small() {
+                match map.free_at(at) >= want
+                    && (at >= window.end() || at.saturating_add(want) <= window.start)
+                {
+                    true => at,
+                    false => fit_outside(map, at, want, window)?,
+                }
+            } else {
+                match map.first_fit(at, want, 1).filter(in_window) {
+                    Some(start) => start,
+                    None => fit(map, window.end(), wanted.cluster, 1)?,
+                }
             };
             Some(Extent { start, len: want })
         };
-        take(info, group, find, pay)
+        let found = take(info, group, find, pay)?;
+        Self::advance(info, wanted, found);
+        Some(found)
+    }
+
+    /// Remembers where a piece went.
+    fn advance(info: &Info, wanted: Wanted, found: Extent) {
+        let mut cursors = info.cursors.lock();
+        if !wanted.is_small() {
+            cursors.large = found.end();
+            return;
+        }
+        // Somebody else may have moved it meanwhile; then it is where it is.
+        let inside = found.start >= wanted.window.start && found.end() <= wanted.window.end();
+        let end = match inside {
+            true => cursors.window.end(),
+            false => found.start.saturating_add(wanted.cluster),
+        };
+        cursors.window = Extent {
+            start: found.end(),
+            len: end.saturating_sub(found.end()),
+        };
     }
 
     /// In all groups: a piece of `want` bytes in the best one, or else the largest there is.
@@ -173,7 +223,7 @@ impl Space {
         loop {
             let groups = || candidates(info, table, |_| true);
             let known = || groups().filter(|(group, _)| group.with(|i| i.loaded) == Loaded::Yes);
-            let best = policy::choose(groups(), want.max(SMALL))
+            let best = policy::choose(groups(), want.max(wanted.cluster))
                 .or_else(|| policy::choose(groups(), want))
                 .or_else(|| policy::roomiest(groups()));
             let best = match best {
@@ -193,7 +243,11 @@ impl Space {
                 continue;
             }
             let find = |map: &ExtentMap| {
-                if let Some(start) = map.first_fit(0, want, 1) {
+                let start = match wanted.is_small() {
+                    true => map.first_fit(0, wanted.cluster, 1),
+                    false => fit_outside(map, 0, want, wanted.window),
+                };
+                if let Some(start) = start.or_else(|| map.first_fit(0, want, 1)) {
                     return Some(Extent { start, len: want });
                 }
                 let longest = map.longest().filter(|e| e.len >= min)?;
@@ -201,6 +255,7 @@ impl Space {
                 Some(Extent { len, ..longest })
             };
             if let Some(found) = take(info, group, find, &pay) {
+                Self::advance(info, wanted, found);
                 return Ok(Some(found));
             }
             // Somebody else was faster; what the group has left is known now.
@@ -224,7 +279,7 @@ impl Space {
         let eligible = |group: &BlockGroup| group.born().get() <= committing;
         let behind = match prev {
             Some(prev) => prev.get().saturating_add(len),
-            None => info.cursors.lock().small,
+            None => info.cursors.lock().tree,
         };
         let take_at = |group: &BlockGroup, run: u64| {
             let find = |map: &ExtentMap| {
@@ -239,7 +294,7 @@ impl Space {
         let near = table.get(behind).filter(|group| {
             group.flags().types() == info.types && eligible(group) && self.is_usable(group)
         });
-        let mut run = TREE_RUN.max(len);
+        let mut run = self.cluster().max(len);
         let found = loop {
             if let Some(found) = near.and_then(|group| take_at(group, run)) {
                 break found;
@@ -260,7 +315,7 @@ impl Space {
             }
             run = (run / 4).max(len);
         };
-        info.cursors.lock().small = found.end();
+        info.cursors.lock().tree = found.end();
         Ok(Logical(found.start))
     }
 
@@ -285,6 +340,14 @@ impl Space {
         Err(ENOSPC)
     }
 
+    /// Free space where a row of small pieces may begin, bytes.
+    fn cluster(&self) -> u64 {
+        match self.settings.lock().ssd {
+            true => 2 * SMALL,
+            false => SMALL,
+        }
+    }
+
     /// Whether something could be allocated from a group; reads its free space if it must.
     fn is_usable(&self, group: &BlockGroup) -> bool {
         group.longest() > 0 && self.load_group(group).is_ok()
@@ -300,7 +363,7 @@ impl Space {
         };
         group.with_room(|inner| {
             inner.reserved = inner.reserved.saturating_sub(len);
-            info.with(|counters| counters.reserved = counters.reserved.saturating_sub(len));
+            info.with(|counters| counters.change_reserved(group.profile(), 0, len));
             self.free_in(&info, &group, inner, start.get(), len);
         });
         info.wake();

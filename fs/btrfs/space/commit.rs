@@ -99,30 +99,66 @@ impl Space {
             inner.reserved = inner.reserved.saturating_sub(len);
             inner.pinned = inner.pinned.saturating_add(len);
             info.with(|counters| {
-                counters.reserved = counters.reserved.saturating_sub(len);
+                counters.change_reserved(group.profile(), 0, len);
                 counters.pinned = counters.pinned.saturating_add(len);
             });
         });
     }
 
     /// Frees what commits pinned: their superblocks are durable, and nobody reads the states
-    /// before them any more.
+    /// before them any more. Neighbours had better be neighbours in `ranges`.
+    ///
+    /// With `discard=sync`, discards it first.
     pub(crate) fn unpin(&self, ranges: impl Iterator<Item = (Logical, u64)>) {
+        let mut run: Option<(Logical, u64)> = None;
         for (start, len) in ranges {
-            let Some((info, group)) = self.group_of(start, len) else {
-                continue;
-            };
-            group.with_room(|inner| {
-                let len = len.min(inner.pinned);
-                inner.pinned = inner.pinned.saturating_sub(len);
-                info.with(|counters| counters.pinned = counters.pinned.saturating_sub(len));
-                self.free_in(&info, &group, inner, start.get(), len);
-            });
+            match &mut run {
+                Some((first, sum)) if first.checked_add(*sum) == Some(start) => {
+                    *sum = sum.saturating_add(len);
+                }
+                _ => {
+                    if let Some((start, len)) = run.replace((start, len)) {
+                        self.unpin_run(start, len);
+                    }
+                }
+            }
+        }
+        if let Some((start, len)) = run {
+            self.unpin_run(start, len);
         }
         for info in self.infos.iter() {
             info.with(|counters| counters.refill());
             info.wake();
         }
+    }
+
+    /// Frees a range that may reach over several groups.
+    fn unpin_run(&self, start: Logical, len: u64) {
+        let (mut at, end) = (start.get(), start.get().saturating_add(len));
+        while at < end {
+            let found = self
+                .table
+                .with(|table| table.get(at).map(|group| group.end()));
+            let Some(behind) = found.flatten() else {
+                return;
+            };
+            let len = behind.min(end).saturating_sub(at);
+            self.discard_freed(Logical(at), len);
+            self.unpin_range(Logical(at), len);
+            at = behind;
+        }
+    }
+
+    /// Frees a pinned range of one group.
+    pub(super) fn unpin_range(&self, start: Logical, len: u64) {
+        let Some((info, group)) = self.group_of(start, len) else {
+            return;
+        };
+        group.with_room(|inner| {
+            inner.pinned = inner.pinned.saturating_sub(len);
+            info.with(|counters| counters.pinned = counters.pinned.saturating_sub(len));
+            self.free_in(&info, &group, inner, start.get(), len);
+        });
     }
 
     /// Block groups with what their items should say, in order of addresses.
@@ -183,7 +219,7 @@ fn add_used(info: &Info, group: &BlockGroup, inner: &mut Inner, len: u64) -> Res
     inner.used = inner.used.saturating_add(len);
     let read_only = inner.read_only > 0;
     info.with(|counters| {
-        counters.reserved = counters.reserved.saturating_sub(len);
+        counters.change_reserved(group.profile(), 0, len);
         counters.change_used(group.profile(), len, 0, read_only);
     });
     Ok(())

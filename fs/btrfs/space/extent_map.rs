@@ -19,7 +19,7 @@ use kernel::prelude::*;
 const RUN: usize = 128;
 
 /// A range of addresses.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(crate) struct Extent {
     /// First address.
     pub(crate) start: u64,

@@ -40,6 +40,8 @@ pub(super) struct Inner {
     pub(super) lost: u64,
     /// For how many reasons nothing is allocated from it.
     pub(super) read_only: u32,
+    /// One of these is that a device it needs cannot be written, or that it lacks mirrors.
+    pub(super) retired: bool,
     pub(super) loaded: Loaded,
 }
 
@@ -51,8 +53,6 @@ pub(crate) struct BlockGroup {
     flags: BlockGroupFlags,
     /// Where copies of the superblock are.
     excluded: KVec<Extent>,
-    /// A device that it needs cannot be written.
-    unwritable: bool,
     /// The transaction that made it, or 0.
     born: Generation,
     /// Serialises loading.
@@ -74,7 +74,6 @@ pub(super) struct Parts {
     pub(super) used: u64,
     pub(super) flags: BlockGroupFlags,
     pub(super) excluded: KVec<Extent>,
-    pub(super) unwritable: bool,
     pub(super) retired: bool,
     pub(super) born: Generation,
 }
@@ -88,7 +87,6 @@ impl BlockGroup {
             used,
             flags,
             excluded,
-            unwritable,
             retired,
             born,
         } = parts;
@@ -98,7 +96,8 @@ impl BlockGroup {
             reserved: 0,
             pinned: 0,
             lost: 0,
-            read_only: u32::from(retired || unwritable),
+            read_only: u32::from(retired),
+            retired,
             loaded: Loaded::No,
         };
         let sum = excluded
@@ -113,7 +112,6 @@ impl BlockGroup {
             len,
             flags,
             excluded,
-            unwritable,
             born,
             loading <- new_mutex!((), "btrfs-group-loading"),
             inner <- new_mutex!(inner, "btrfs-group"),
@@ -183,15 +181,15 @@ impl BlockGroup {
         self.free.load(Relaxed)
     }
 
-    /// The group as sums see it.
-    pub(super) fn facts(&self) -> summary::BlockGroup {
+    /// The group as sums see it. `unwritable`: a device that it needs cannot be written.
+    pub(super) fn facts(&self, unwritable: bool) -> summary::BlockGroup {
         summary::BlockGroup {
             start: self.start,
             length: self.len,
             used: self.used(),
             flags: self.flags,
             reserved: self.super_bytes(),
-            unwritable: self.unwritable,
+            unwritable,
         }
     }
 

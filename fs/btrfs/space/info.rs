@@ -24,6 +24,7 @@ use btrfs_format::types::Generation;
 use kernel::prelude::*;
 use kernel::sync::{new_condvar, new_spinlock, CondVar, SpinLock};
 
+use super::extent_map::Extent;
 use super::summary::{factor, BlockGroup};
 
 /// What is allocated.
@@ -46,6 +47,8 @@ pub(crate) struct Sums {
     pub(crate) total: u64,
     /// Bytes that the extent tree has, or will have after the commit that is running.
     pub(crate) used: u64,
+    /// Bytes allocated for later commits.
+    pub(crate) reserved: u64,
 }
 
 /// Number of profiles.
@@ -140,6 +143,15 @@ impl Counters {
         }
     }
 
+    /// What is allocated in groups of `profile` and not in the extent tree changes.
+    pub(crate) fn change_reserved(&mut self, profile: RaidProfile, more: u64, less: u64) {
+        let changed = |reserved: u64| reserved.saturating_add(more).saturating_sub(less);
+        if let Some(sums) = self.profiles.get_mut(index(profile)) {
+            sums.reserved = changed(sums.reserved);
+        }
+        self.reserved = changed(self.reserved);
+    }
+
     /// The sums of a profile.
     pub(crate) fn profile(&self, profile: RaidProfile) -> Sums {
         self.profiles
@@ -179,9 +191,10 @@ impl Counters {
         fits
     }
 
-    /// Hands `bytes` of the global reserve over, which stay promised.
-    pub(crate) fn draw(&mut self, bytes: u64) -> bool {
-        let left = self.reserve.checked_sub(bytes);
+    /// Hands `bytes` of the global reserve over, which stay promised; `keep` bytes are left, for
+    /// what a commit takes that no operation has paid for.
+    pub(crate) fn draw(&mut self, bytes: u64, keep: u64) -> bool {
+        let left = self.reserve.checked_sub(bytes).filter(|left| *left >= keep);
         self.reserve = left.unwrap_or(self.reserve);
         left.is_some()
     }
@@ -266,10 +279,12 @@ pub(crate) fn is_bare(profile: RaidProfile) -> bool {
 /// Where allocations went last, to go on from there.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Cursors {
-    /// Behind the last small piece of data, or the last tree block.
-    pub(super) small: u64,
-    /// Behind the last large piece.
+    /// The rest of the window that small pieces of data go to. Large ones stay out of it.
+    pub(super) window: Extent,
+    /// Behind the last large piece of data.
     pub(super) large: u64,
+    /// Behind the last tree block.
+    pub(super) tree: u64,
 }
 
 /// The block groups that hold one kind of things, or data and tree blocks.

@@ -75,7 +75,6 @@ fn assemble(volume: &Volume, groups: &[summary::BlockGroup]) -> Result<Found> {
             used: group.used,
             flags: group.flags,
             excluded: excluded(&chunk)?,
-            unwritable: group.unwritable,
             retired: group.is_retired(next),
             born: FROM_THE_START,
         };

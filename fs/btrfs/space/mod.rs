@@ -6,6 +6,7 @@
 //!   reads when they are first needed.
 //! * [`Info`] adds up the groups of a kind; [`Counters`] are the sums, and the rule that makes
 //!   promises good.
+//! * [`chunk`] makes block groups and removes them.
 //! * [`reserve`] promises space; [`alloc`] gives it away, as [`policy`] says where; [`commit`]
 //!   follows what commits make of it.
 //! * [`Summary`] is how the space is used, for whoever asks; [`statfs`] turns it into what
@@ -22,7 +23,7 @@
 //!
 //! # Locks
 //!
-//! Group table (mutex, for changes) -> loading of a group (mutex, reads tree blocks) -> group
+//! Making of groups (mutex, starts transaction handles) -> group table (mutex, for changes) -> loading of a group (mutex, reads tree blocks) -> group
 //! (mutex) -> counters (spinlock). Under the last two nothing is read, and nothing is allocated
 //! that could make memory be reclaimed. Who reserves holds none of them, and no transaction handle.
 //!
@@ -35,7 +36,10 @@
 #![allow(dead_code, unused_imports)]
 
 pub(crate) mod alloc;
+mod check;
+pub(crate) mod chunk;
 pub(crate) mod commit;
+mod discard;
 pub(crate) mod extent_map;
 mod fill;
 pub(crate) mod group;
@@ -49,6 +53,7 @@ pub(crate) mod table;
 #[cfg(CONFIG_KUNIT = "y")]
 mod tests;
 
+pub(crate) use chunk::ChunkSink;
 pub(crate) use commit::GroupUse;
 pub(crate) use group::BlockGroup;
 pub(crate) use info::{Counters, Info, Kind};
@@ -77,6 +82,17 @@ pub(crate) struct Range {
     pub(crate) len: u64,
 }
 
+/// What mount options say of space.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Settings {
+    /// Devices have no seek cost: larger free ranges are preferred to near ones.
+    pub(crate) ssd: bool,
+    /// What becomes free is discarded at once.
+    pub(crate) discard_sync: bool,
+    /// A chunk of metadata is made after this many of data; 0 is off.
+    pub(crate) metadata_ratio: u32,
+}
+
 /// All space of a file system.
 #[pin_data]
 pub(crate) struct Space {
@@ -92,6 +108,15 @@ pub(crate) struct Space {
     changing: Mutex<()>,
     #[pin]
     flusher: SpinLock<Option<Arc<dyn Flusher>>>,
+    #[pin]
+    sink: SpinLock<Option<Arc<dyn ChunkSink>>>,
+    /// Makes block groups come and go one after the other.
+    #[pin]
+    growing: Mutex<()>,
+    /// Chunks of data made so far.
+    data_chunks: Atomic<u64>,
+    #[pin]
+    settings: SpinLock<Settings>,
     /// The transaction whose commit allocates tree blocks.
     committing: Atomic<u64>,
     /// By how much promises of tree blocks may exceed what there is, bytes.
@@ -110,6 +135,7 @@ impl Space {
         roots: &Arc<Roots>,
         guess: bool,
         reserve: u64,
+        settings: Settings,
     ) -> Result<Arc<Self>> {
         let found = load::find(volume, roots, guess)?;
         let geometry = volume.geometry();
@@ -123,6 +149,10 @@ impl Space {
                 table: ArcCell::new(),
                 changing <- new_mutex!((), "btrfs-groups"),
                 flusher <- new_spinlock!(None, "btrfs-flusher"),
+                sink <- new_spinlock!(None, "btrfs-chunk-sink"),
+                growing <- new_mutex!((), "btrfs-chunks"),
+                data_chunks: Atomic::new(0),
+                settings <- new_spinlock!(settings, "btrfs-space-settings"),
                 committing: Atomic::new(0),
                 overcommit: Atomic::new(0),
                 freed: Atomic::new(0),
@@ -181,6 +211,11 @@ impl Space {
 
     fn flusher(&self) -> Option<Arc<dyn Flusher>> {
         self.flusher.lock().clone()
+    }
+
+    /// Mount options changed.
+    pub(crate) fn set_settings(&self, settings: Settings) {
+        *self.settings.lock() = settings;
     }
 
     /// Sees to it that the free space of a group is known, or known to be unreadable.
@@ -258,6 +293,17 @@ impl Space {
         }
     }
 
+    /// One reason less that nothing is allocated from a group.
+    fn revive(&self, info: &Info, group: &BlockGroup, inner: &mut Inner) {
+        let left = inner.read_only.checked_sub(1);
+        inner.read_only = left.unwrap_or(0);
+        if left == Some(0) {
+            let free = group.unused(inner);
+            let unused = group.len().saturating_sub(inner.used);
+            info.with(|counters| counters.revive(group.profile(), free, unused));
+        }
+    }
+
     /// Sets how large the global reserve should be, after a commit.
     pub(crate) fn set_global_reserve(&self, bytes: u64) {
         if let Ok(info) = self.info(Kind::Metadata) {
@@ -279,11 +325,5 @@ impl Space {
             summary.infos.push(info, GFP_KERNEL)?;
         }
         Ok(summary)
-    }
-
-    /// Allocates a chunk if `wanted` still says so when nobody else does. Returns whether there
-    /// is one more.
-    fn grow(&self, _kind: Kind, _wanted: &dyn Fn(&Counters) -> bool) -> Result<bool> {
-        Ok(false)
     }
 }

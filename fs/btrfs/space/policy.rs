@@ -8,8 +8,6 @@
 pub(crate) const SMALL: u64 = 1 << 20;
 /// A place behind the last extent of a file is taken if it has this much, bytes.
 pub(crate) const WORTH: u64 = 256 << 10;
-/// Free space that tree blocks are looked for in first, bytes.
-pub(crate) const TREE_RUN: u64 = 1 << 20;
 /// How many groups one allocation reads the free space of, once there is a place at all.
 pub(crate) const LOADS: u32 = 8;
 

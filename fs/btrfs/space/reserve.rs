@@ -222,28 +222,31 @@ impl Space {
         if bytes == 0 || self.try_reserve(info, kind, bytes) {
             return Ok(());
         }
-        let draws = matches!(how, Urgency::Deleting | Urgency::Completion);
         match how {
-            Urgency::Nowait => return Err(EAGAIN),
-            Urgency::Completion => {}
-            Urgency::Normal | Urgency::Deleting => match self.make_room(info, kind, bytes, how) {
-                Err(error) if error == ENOSPC && draws => {}
-                other => return other,
+            Urgency::Nowait => Err(EAGAIN),
+            Urgency::Normal | Urgency::Deleting => self.make_room(info, kind, bytes, how),
+            Urgency::Completion => match self.draw(info, kind, bytes, how) {
+                true => Ok(()),
+                false => Err(ENOSPC),
             },
         }
-        match kind == Kind::Metadata && info.with(|counters| counters.draw(bytes)) {
-            true => Ok(()),
-            false => Err(ENOSPC),
-        }
+    }
+
+    /// Takes from the global reserve what `how` may have of it.
+    fn draw(&self, info: &Info, kind: Kind, bytes: u64, how: Urgency) -> bool {
+        let share = match how {
+            Urgency::Normal | Urgency::Nowait => return false,
+            Urgency::Deleting => 2,
+            Urgency::Completion => 4,
+        };
+        let draw = |counters: &mut Counters| counters.draw(bytes, counters.reserve_size / share);
+        kind == Kind::Metadata && info.with(draw)
     }
 
     /// Does what there is to be done until `bytes` are promised, or nothing is left to do.
     fn make_room(&self, info: &Info, kind: Kind, bytes: u64, how: Urgency) -> Result {
-        let more = self.overcommit(kind);
-        while self.grow(kind, &|counters| !fits(counters, bytes, more))? {
-            if self.try_reserve(info, kind, bytes) {
-                return Ok(());
-            }
+        if self.grow_for(info, kind, bytes)? {
+            return Ok(());
         }
         let Some(flusher) = self.flusher() else {
             return Err(ENOSPC);
@@ -252,22 +255,26 @@ impl Space {
         if self.try_reserve(info, kind, bytes) {
             return Ok(());
         }
-        if how == Urgency::Deleting && info.with(|counters| counters.draw(bytes)) {
+        if self.draw(info, kind, bytes, how) {
             return Ok(());
         }
         for _ in 0..COMMITS {
-            if !self.commit_helps(info, kind, bytes) {
+            // Groups that are empty keep space from others until they are gone.
+            let removed = self.remove_empty().unwrap_or(0);
+            if removed == 0 && !self.commit_helps(info, kind, bytes, how) {
                 break;
             }
             flusher.commit()?;
-            if self.try_reserve(info, kind, bytes) {
+            if self.try_reserve(info, kind, bytes) || self.grow_for(info, kind, bytes)? {
+                return Ok(());
+            }
+            if self.draw(info, kind, bytes, how) {
                 return Ok(());
             }
             // What the commit freed may still be read by somebody.
             let more = self.overcommit(kind);
-            info.wait(msecs_to_jiffies(PIN_WAIT).try_into().unwrap_or(0), |c| {
-                fits(c, bytes, more) || c.pinned == 0
-            })?;
+            let jiffies = u64::try_from(msecs_to_jiffies(PIN_WAIT)).unwrap_or(0);
+            info.wait(jiffies, |c| fits(c, bytes, more) || c.pinned == 0)?;
             if self.try_reserve(info, kind, bytes) {
                 return Ok(());
             }
@@ -275,9 +282,31 @@ impl Space {
         Err(ENOSPC)
     }
 
+    /// Makes block groups until `bytes` are promised. `false` if that cannot be.
+    fn grow_for(&self, info: &Info, kind: Kind, bytes: u64) -> Result<bool> {
+        loop {
+            let more = self.overcommit(kind);
+            let counters = info.counters();
+            let need = counters.taken().saturating_add(bytes);
+            let missing = need.saturating_sub(counters.total.saturating_add(more));
+            if missing > self.growable(info)? {
+                return Ok(false);
+            }
+            if !self.grow(kind, &|counters| !fits(counters, bytes, more))? {
+                return Ok(false);
+            }
+            if self.try_reserve(info, kind, bytes) {
+                return Ok(true);
+            }
+        }
+    }
+
     /// Whether a commit could free enough.
-    fn commit_helps(&self, info: &Info, kind: Kind, bytes: u64) -> bool {
+    fn commit_helps(&self, info: &Info, kind: Kind, bytes: u64, how: Urgency) -> bool {
         let counters = info.counters();
+        if how == Urgency::Deleting && counters.reserve < counters.reserve_size {
+            return true;
+        }
         let freed = match kind {
             Kind::Data => self.freed.load(Relaxed),
             // What operations promised to themselves is more than they use.

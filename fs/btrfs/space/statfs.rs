@@ -72,9 +72,11 @@ pub(crate) fn counts(
     let mut free_data = 0u64;
     let mut profile = RaidProfile::Single;
     for info in &summary.infos {
-        used = used.saturating_add(info.disk_used);
+        // What is written counts, committed or not.
+        let disk_used = info.disk_used.saturating_add(info.disk_reserved);
+        used = used.saturating_add(disk_used);
         if info.types.contains(BlockGroupFlags::DATA) {
-            let free = info.disk_total.saturating_sub(info.disk_used);
+            let free = info.disk_total.saturating_sub(disk_used);
             free_data = free_data.saturating_add(free.saturating_sub(info.disk_readonly_free));
             copies = data_copies(|profile| info.has(profile));
             profile = info.next_profile(writable);
@@ -105,7 +107,7 @@ fn data_copies(has: impl Fn(RaidProfile) -> bool) -> u64 {
 }
 
 /// Bytes, all copies counted, that data chunks of `profile` could still get.
-fn unallocated(devices: &mut KVec<DeviceSpace>, profile: RaidProfile) -> u64 {
+pub(super) fn unallocated(devices: &mut KVec<DeviceSpace>, profile: RaidProfile) -> u64 {
     let attributes = profile.attributes();
     let smallest = u64::from(attributes.dev_stripes) * STRIPE_LEN;
     // From here on `total` is what a device has to give.

@@ -73,6 +73,8 @@ pub(crate) struct SpaceInfo {
     pub(crate) disk_total: u64,
     /// Like `used`, with all copies.
     pub(crate) disk_used: u64,
+    /// Like `reserved`, with all copies.
+    pub(crate) disk_reserved: u64,
     /// Free bytes that cannot be allocated.
     pub(crate) readonly: u64,
     /// Free bytes with all copies in block groups nothing is allocated from.
@@ -93,6 +95,7 @@ impl SpaceInfo {
             may_use: counters.may_use,
             disk_total: 0,
             disk_used: 0,
+            disk_reserved: 0,
             readonly: counters.read_only,
             disk_readonly_free: counters.disk_readonly_free,
             profiles: KVec::new(),
@@ -105,6 +108,7 @@ impl SpaceInfo {
             let disk = |bytes: u64| bytes.saturating_mul(factor(profile));
             info.disk_total = info.disk_total.saturating_add(disk(sums.total));
             info.disk_used = info.disk_used.saturating_add(disk(sums.used));
+            info.disk_reserved = info.disk_reserved.saturating_add(disk(sums.reserved));
             let of_profile = ProfileInfo {
                 profile,
                 total: sums.total,

@@ -103,3 +103,89 @@ mod tests {
         assert_eq!(statfs::fsid(uuid, TreeId(5)), [0x0102_0304, 0x0506_070d]);
     }
 }
+
+#[kernel::macros::kunit_tests(btrfs_space_counters)]
+mod counters {
+    use super::*;
+    use crate::space::Counters;
+
+    const MIB: u64 = 1 << 20;
+
+    /// Metadata of 100 MiB, of which 40 are used.
+    fn metadata() -> Counters {
+        let mut group = group(BlockGroupFlags::METADATA, RaidProfile::Dup, 40 * MIB);
+        group.length = 100 * MIB;
+        tally(&[group], BlockGroupFlags::METADATA, 1)
+    }
+
+    #[test]
+    fn promises_end_with_the_space() {
+        let mut c = metadata();
+        assert!(c.promise(60 * MIB, 0));
+        assert!(!c.promise(1, 0));
+        assert!(c.promise(MIB, MIB));
+        c.give_back(61 * MIB);
+        assert_eq!(c.may_use, 0);
+        assert_eq!(c.free(), 60 * MIB);
+    }
+
+    #[test]
+    fn the_reserve_is_filled_first() {
+        let mut c = metadata();
+        c.set_reserve(10 * MIB, true);
+        assert_eq!((c.reserve, c.may_use), (10 * MIB, 10 * MIB));
+        assert!(!c.promise(51 * MIB, 0));
+        assert!(c.draw(4 * MIB, 5 * MIB));
+        assert!(!c.draw(7 * MIB, 0));
+        assert!(!c.draw(2 * MIB, 5 * MIB));
+        assert_eq!((c.reserve, c.may_use), (6 * MIB, 10 * MIB));
+        assert!(c.promise(2 * MIB, 0));
+        // Six are given back: four to the reserve, two to all.
+        c.give_back(6 * MIB);
+        assert_eq!((c.reserve, c.may_use), (10 * MIB, 10 * MIB));
+        c.set_reserve(4 * MIB, false);
+        assert_eq!((c.reserve, c.may_use), (4 * MIB, 4 * MIB));
+        // There is not so much.
+        c.set_reserve(80 * MIB, false);
+        assert_eq!((c.reserve, c.may_use), (60 * MIB, 60 * MIB));
+        c.set_reserve(80 * MIB, true);
+        assert_eq!(c.may_use, 80 * MIB);
+        assert!(!c.promise(1, 0));
+    }
+
+    #[test]
+    fn commits_pay_with_their_own_first() {
+        let mut c = metadata();
+        c.set_reserve(10 * MIB, true);
+        assert!(c.promise(2 * MIB, 0));
+        c.commit = 2 * MIB;
+        c.pay_for_trees(MIB);
+        assert_eq!((c.commit, c.reserve, c.may_use), (MIB, 10 * MIB, 11 * MIB));
+        c.pay_for_trees(3 * MIB);
+        assert_eq!((c.commit, c.reserve, c.may_use), (0, 8 * MIB, 8 * MIB));
+        c.refill();
+        assert_eq!((c.reserve, c.may_use), (10 * MIB, 10 * MIB));
+    }
+
+    #[test]
+    fn read_only_groups_come_and_go() {
+        let types = BlockGroupFlags::DATA;
+        let facts = group(types, RaidProfile::Raid1, 0);
+        let mut c = tally(
+            &[facts, group(types, RaidProfile::Raid1, GIB / 2)],
+            types,
+            2,
+        );
+        let before = c;
+        c.retire(RaidProfile::Raid1, GIB, GIB);
+        assert_eq!((c.read_only, c.disk_readonly_free), (GIB, 2 * GIB));
+        c.revive(RaidProfile::Raid1, GIB, GIB);
+        assert_eq!(c, before);
+        c.retire(RaidProfile::Raid1, GIB, GIB);
+        c.remove_group(&facts);
+        assert_eq!(
+            c,
+            tally(&[group(types, RaidProfile::Raid1, GIB / 2)], types, 2)
+        );
+    }
+}

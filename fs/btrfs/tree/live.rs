@@ -9,13 +9,14 @@
 //! these three until it takes another one.
 
 use btrfs_format::key::Key;
-use btrfs_format::root::RootItem;
+use btrfs_format::root::{RootFlags, RootItem};
 use btrfs_format::types::{Generation, Logical, TreeId};
+use core::mem::MaybeUninit;
 use core::ops::{Deref, RangeInclusive};
 use kernel::prelude::*;
 use kernel::sync::{
     atomic::{Acquire, Atomic, Relaxed, Release},
-    new_spinlock, Arc, SpinLock,
+    new_spinlock, Arc, SpinLock, UniqueArc,
 };
 
 use super::cursor::ItemRef;
@@ -91,7 +92,7 @@ pub(crate) struct LiveTree {
     state: SpinLock<Arc<TreeState>>,
     /// Rises whenever `state` is replaced.
     sequence: Atomic<u64>,
-    /// The flags of the root item as they are now.
+    /// The subvolume is read-only.
     readonly: Atomic<bool>,
     /// The subvolume was deleted.
     dead: Atomic<bool>,
@@ -132,9 +133,22 @@ impl LiveTree {
         self.key_offset
     }
 
-    /// The root item as of the last commit.
+    /// The root item as of the last commit, but for what [`Self::set_readonly`] and
+    /// [`Self::set_dead`] changed since.
     pub(crate) fn item(&self) -> RootItem {
-        self.state().item
+        let mut item = self.state().item;
+        if self.is_readonly() != item.is_readonly() {
+            item.flags = (item.flags.get() ^ RootFlags::RDONLY.bits()).into();
+        }
+        if self.is_dead() {
+            item.refs = 0.into();
+        }
+        item
+    }
+
+    /// Whether there are changes that are not committed.
+    pub(crate) fn is_dirty(&self) -> bool {
+        !self.state().is_plain()
     }
 
     /// The tree as of the last commit.
@@ -312,22 +326,34 @@ impl LiveTree {
         }
     }
 
+    /// Memory for [`Self::publish_in`].
+    pub(crate) fn place() -> Result<Place> {
+        Ok(Place(UniqueArc::new_uninit(GFP_KERNEL)?))
+    }
+
     /// Makes `view`, with this root item, the committed tree, which has what the frozen overlay
     /// had. Returns what tells that nobody uses the old one any more.
     ///
-    /// Fails with `ENOMEM`; nothing is changed then.
+    /// Neither sleeps nor fails, so that it can follow what cannot be undone.
+    pub(crate) fn publish_in(&self, place: Place, view: TreeView, item: RootItem) -> Arc<Epoch> {
+        let mut state = self.state.lock();
+        let new = TreeState {
+            view,
+            item,
+            open: state.open.clone(),
+            frozen: None,
+        };
+        let old = core::mem::replace(&mut *state, place.0.write(new).into());
+        let _ = self.sequence.fetch_add(1u64, Release);
+        drop(state);
+        old.view.epoch().clone()
+    }
+
+    /// As [`Self::publish_in`]. Fails with `ENOMEM`; nothing is changed then.
     pub(crate) fn publish(&self, view: TreeView, item: RootItem) -> Result<Arc<Epoch>> {
-        loop {
-            let old = self.state();
-            let new = TreeState {
-                view: view.clone(),
-                item,
-                open: old.open.clone(),
-                frozen: None,
-            };
-            if self.replace(&old, Arc::new(new, GFP_KERNEL)?) {
-                return Ok(old.view.epoch().clone());
-            }
-        }
+        Ok(self.publish_in(Self::place()?, view, item))
     }
 }
+
+/// Memory for the state of a tree.
+pub(crate) struct Place(UniqueArc<MaybeUninit<TreeState>>);

@@ -164,6 +164,7 @@ fn under(cursor: &LiveCursor) -> Result<Option<(Key, u64)>> {
         None => None,
     };
     same!(found.map(|found| found.0), cursor.key());
+    same!(cursor.generation().is_some(), found.is_some());
     let kept = cursor.item_ref();
     same!(kept.as_ref().map(|item| item.key()), cursor.key());
     Ok(found)

@@ -11,6 +11,7 @@
 //! step leads to the next item that there is when the step is made.
 
 use btrfs_format::key::Key;
+use btrfs_format::types::Generation;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
@@ -101,6 +102,22 @@ impl LiveCursor {
                 committed.cursor.item_ref().map(Item::Block)
             }
             At::Edit(key, item) => Some(Item::Buf(*key, item.clone())),
+            At::Gap(_) => None,
+        }
+    }
+
+    /// The transaction that wrote the leaf the item is in, or will write it.
+    pub(crate) fn generation(&self) -> Option<Generation> {
+        match &self.at {
+            At::Committed => Some(self.committed.as_ref()?.cursor.leaf().generation()),
+            At::Edit(key, _) => {
+                let newest = self.state.open.as_ref().filter(|open| {
+                    let found = open.find(key);
+                    matches!(found, What::Item(_))
+                });
+                let overlay = newest.or(self.state.frozen.as_ref())?;
+                Some(overlay.transid())
+            }
             At::Gap(_) => None,
         }
     }

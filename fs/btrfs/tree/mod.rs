@@ -64,7 +64,7 @@ pub(crate) use block::{BlockRef, Expect, TreeBlock};
 pub(crate) use cache::{BlockSource, Severity, TreeCache};
 pub(crate) use csums::Csums;
 pub(crate) use cursor::{Cursor, ItemRef};
-pub(crate) use live::{Item, LiveTree};
+pub(crate) use live::{Item, LiveTree, Place};
 pub(crate) use merge::LiveCursor;
 pub(crate) use overlay::{Collected, Edit, EditContext, ItemBuf, Overlay};
 pub(crate) use roots::{RootOptions, Roots, Standard};

@@ -207,6 +207,9 @@ impl Roots {
             return Ok(root.clone());
         }
         let root = open_subvol(&self.tree.view(), id)?;
+        if !self.has_references(&root)? {
+            root.set_dead();
+        }
         let node = RBTreeNode::new(id.get(), root.clone(), GFP_KERNEL)?;
         let mut subvols = self.subvols.lock();
         // Somebody may have been faster.
@@ -215,6 +218,15 @@ impl Roots {
         }
         subvols.insert(node);
         Ok(root)
+    }
+
+    /// Whether the root item of a subvolume, as it is now, says that it was not deleted. Where its
+    /// blocks are, only the committed item says.
+    fn has_references(&self, root: &LiveTree) -> Result<bool> {
+        let key = Key::new(root.id().get(), item::ROOT_ITEM, root.key_offset());
+        let item = self.tree.get(key)?;
+        let item = item.as_deref().and_then(RootItem::parse);
+        Ok(item.is_some_and(|item| item.refs.get() > 0))
     }
 
     /// Makes a tree that has no block yet; the next commit gives it a root. `item` is its root

@@ -2,20 +2,20 @@
 
 //! Merges a batch of changes into a tree.
 //!
-//! One walk from left to right, on an explicit stack with one [`Frame`] per level:
+//! One walk from left to right, on an explicit stack with one `Frame` per level:
 //!
 //! 1. *Partition.* A node hands each child the changes and cleared ranges from the child's key up
 //!    to the next child's (its first child also gets what lies below). Children without any are
 //!    neither read nor copied. A child that lies in a cleared range as a whole, and that nothing is
-//!    put into, is not rebuilt: its subtree is read and reported as gone ([`remove`]).
-//! 2. *Runs.* A leaf's share is compared with its items ([`leaf`]); what alters nothing ends there.
+//!    put into, is not rebuilt: its subtree is read and reported as gone (`remove`).
+//! 2. *Runs.* A leaf's share is compared with its items (`leaf`); what alters nothing ends there.
 //!    Leaves that change and are neighbours under one node make a run. So do their parents, one
 //!    level up: a node changes if a pointer does.
-//! 3. *Pack.* A run is one stream of entries ([`stream`]), cut into blocks ([`pack`]) and written
-//!    ([`run`]). New blocks keep the addresses of the run's work blocks. A small remainder takes a
+//! 3. *Pack.* A run is one stream of entries (`stream`), cut into blocks (`pack`) and written
+//!    (`run`). New blocks keep the addresses of the run's work blocks. A small remainder takes a
 //!    neighbour in.
 //! 4. *Root.* Above the root stands a frame without a block, whose only child is the root. What
-//!    its run leaves decides about the new root ([`root`]): nodes are put on top of several blocks,
+//!    its run leaves decides about the new root (`root`): nodes are put on top of several blocks,
 //!    and a root with one pointer gives way to its child.
 //!
 //! Invariants:
@@ -27,7 +27,7 @@
 //! * The result depends on the arguments only.
 //!
 //! Bounds: memory is proportional to the batch and to the runs in progress, which are at most
-//! [`MAX_RUN`] old blocks per level; it does not depend on the size of the tree.
+//! `MAX_RUN` old blocks per level; it does not depend on the size of the tree.
 
 mod leaf;
 mod pack;

@@ -2,6 +2,7 @@
 
 //! The changes of a frozen overlay, in order, for the commit.
 
+use btrfs_batch::Change;
 use btrfs_format::key::Key;
 use core::ops::RangeInclusive;
 use kernel::prelude::*;
@@ -16,6 +17,21 @@ pub(crate) struct Collected {
     pub(crate) edits: KVVec<(Key, Edit)>,
     /// Ranges of which nothing stays that older transactions put there: rising and disjoint.
     pub(crate) clears: KVVec<RangeInclusive<Key>>,
+}
+
+impl Collected {
+    /// The edits in the form that a batch takes. Fails with `ENOMEM`.
+    pub(crate) fn changes(&self) -> Result<KVVec<Change<'_>>> {
+        let mut changes = KVVec::with_capacity(self.edits.len(), GFP_KERNEL)?;
+        for (key, edit) in &self.edits {
+            let edit = match edit {
+                Edit::Put(item) => btrfs_batch::Edit::Put(item),
+                Edit::Delete => btrfs_batch::Edit::Delete,
+            };
+            changes.push(Change { key: *key, edit }, GFP_KERNEL)?;
+        }
+        Ok(changes)
+    }
 }
 
 impl Overlay {

@@ -16,6 +16,7 @@
 mod block;
 mod copy;
 mod data;
+mod discard;
 mod rebuild;
 mod recover;
 mod tree_write;

@@ -49,6 +49,9 @@ pub fn geometry(nodesize: u32) -> Geometry {
     Geometry::new(nodesize.min(4096), nodesize, CsumType::Crc32c).unwrap()
 }
 
+/// An item that changed: key, old data, new data.
+pub type Report = (Key, Option<Vec<u8>>, Option<Vec<u8>>);
+
 /// Blocks in memory.
 pub struct Memory {
     pub geometry: Geometry,
@@ -65,7 +68,7 @@ pub struct Memory {
     pub writes: usize,
     pub placed: HashSet<u64>,
     pub copied: Vec<u64>,
-    pub items: Vec<(Key, Option<Vec<u8>>, Option<Vec<u8>>)>,
+    pub items: Vec<Report>,
     /// Of the tree as it was at `begin`: parents of blocks, and the leaf of each item.
     parents: HashMap<u64, u64>,
     homes: HashMap<Key, u64>,

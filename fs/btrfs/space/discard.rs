@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Discarding free space: what commits freed, with `discard=sync`, and all of it, when asked to
+//! (`FITRIM`).
+//!
+//! A range is discarded while it is not free for anybody: before it is put among the free ones, or
+//! while it is taken out of them. `discard=async` is taken for a promise of later: nothing is
+//! discarded then but by `FITRIM`.
+
+use btrfs_format::types::Logical;
+use kernel::prelude::*;
+
+use super::extent_map::Extent;
+use super::group::{BlockGroup, Loaded};
+use super::Space;
+
+/// Bytes that are discarded, and not free meanwhile, at a time.
+const LARGEST: u64 = 256 << 20;
+
+impl Space {
+    /// Discards what a commit freed, if the mount options say so. For `unpin`: the ranges are still
+    /// pinned. That a device cannot is no error.
+    pub(super) fn discard_freed(&self, start: Logical, len: u64) {
+        if !self.settings.lock().discard_sync {
+            return;
+        }
+        if let Err(error) = self.volume.discard(start, len) {
+            if error != EOPNOTSUPP {
+                self.volume.log().warn_limited(format_args!(
+                    "discard failed for extent [{start}, {len}]: errno={}",
+                    error.to_errno()
+                ));
+            }
+        }
+    }
+
+    /// Discards free ranges of at least `least` bytes that lie between `start` and `end`. Returns
+    /// the number of bytes discarded on the devices.
+    ///
+    /// `EINTR` when killed; the first error of a device, after all groups were seen to.
+    pub(crate) fn trim(&self, start: u64, end: u64, least: u64) -> Result<u64> {
+        let table = self.table()?;
+        let mut bytes = 0u64;
+        let mut result = Ok(());
+        for group in table.iter() {
+            let from = group.start().get().max(start);
+            let to = group.end().min(end);
+            if from >= to || to - from < least {
+                continue;
+            }
+            self.load_group(group)?;
+            if let Err(error) = self.trim_group(group, from, to, least.max(1), &mut bytes) {
+                if error == EINTR {
+                    return Err(error);
+                }
+                result = result.and(Err(error));
+            }
+        }
+        result.map(|()| bytes)
+    }
+
+    fn trim_group(
+        &self,
+        group: &BlockGroup,
+        from: u64,
+        to: u64,
+        least: u64,
+        bytes: &mut u64,
+    ) -> Result {
+        let types = group.flags().types();
+        let info = self.infos.iter().find(|info| info.types == types);
+        let info = info.ok_or(EINVAL)?;
+        let mut at = from;
+        while at < to {
+            if kfs::task::is_killed() {
+                return Err(EINTR);
+            }
+            // Out of the map, and pinned for the sums.
+            let taken = group.with_room(|inner| {
+                if inner.loaded != Loaded::Yes || inner.read_only > 0 {
+                    return None;
+                }
+                let found = loop {
+                    let found = inner.map.next(at).filter(|e| e.start < to)?;
+                    let len = found.end().min(to).saturating_sub(found.start);
+                    if len >= least {
+                        let len = len.min(LARGEST);
+                        break Extent { len, ..found };
+                    }
+                    at = found.end();
+                };
+                inner.map.remove(found.start, found.len).ok()?;
+                inner.pinned = inner.pinned.saturating_add(found.len);
+                info.with(|c| c.pinned = c.pinned.saturating_add(found.len));
+                Some(found)
+            });
+            let Some(range) = taken else {
+                return Ok(());
+            };
+            let result = self.volume.discard(Logical(range.start), range.len);
+            self.unpin_range(Logical(range.start), range.len);
+            *bytes = bytes.saturating_add(result?);
+            at = range.end();
+            kfs::task::cond_resched();
+        }
+        Ok(())
+    }
+}
