@@ -19,6 +19,7 @@ mod search;
 mod services;
 mod space;
 mod subvol;
+mod trim;
 pub(crate) mod user;
 
 use kernel::{ioctl::_IOR, prelude::*};
@@ -74,6 +75,7 @@ pub(crate) fn run(file: &File<Btrfs>, cmd: u32, arg: usize) -> Result<isize> {
         services::START_SYNC => services::start_sync(fs, arg),
         services::SYNC => services::sync(),
         services::WAIT_SYNC => services::wait_sync(fs, arg),
+        trim::FITRIM => trim::fitrim(fs, arg),
         GETVERSION => user::write(arg, &inode.generation()).map(|()| 0),
         _ => Err(refused::refuse(file, cmd)),
     }

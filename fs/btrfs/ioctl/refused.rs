@@ -67,11 +67,10 @@ const REFUSED: &[Refusal] = &[
     (_IOW::<[u8; 48]>(0x94, 57), Who::Admin, EROFS),
     // ENCODED_WRITE: nobody has a file open for writing.
     (_IOW::<[u8; 128]>(0x94, 64), Who::Writer, EROFS),
-    // SCRUB, SEND, SUBVOL_SYNC_WAIT, FITRIM, SHUTDOWN
+    // SCRUB, SEND, SUBVOL_SYNC_WAIT, SHUTDOWN
     (_IOWR::<[u8; 1024]>(0x94, 27), Who::Admin, EOPNOTSUPP),
     (_IOW::<[u8; 72]>(0x94, 38), Who::Admin, EOPNOTSUPP),
     (_IOW::<[u8; 16]>(0x94, 65), Who::Anybody, EOPNOTSUPP),
-    (_IOWR::<[u8; 24]>(0x58, 121), Who::Admin, EOPNOTSUPP),
     (_IOR::<u32>(0x58, 125), Who::Admin, EOPNOTSUPP),
 ];
 

@@ -201,3 +201,21 @@ pub(super) fn excluded(chunk: &Chunk) -> Result<KVec<Extent>> {
     }
     Ok(ranges)
 }
+
+/// What of a new chunk is free: all but the places of superblocks. In order, disjoint.
+pub(crate) fn free_ranges(chunk: &Chunk) -> Result<KVec<Extent>> {
+    let mut taken = excluded(chunk)?;
+    taken.sort_unstable_by_key(|range| range.start);
+    let mut ranges = KVec::new();
+    let mut at = chunk.start().get();
+    let end = at.saturating_add(chunk.len());
+    let last = Extent { start: end, len: 0 };
+    for range in Iterator::chain(taken.iter(), [&last]) {
+        let len = range.start.saturating_sub(at);
+        if len > 0 {
+            ranges.push(Extent { start: at, len }, GFP_KERNEL)?;
+        }
+        at = at.max(range.end());
+    }
+    Ok(ranges)
+}
