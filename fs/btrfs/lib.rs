@@ -8,6 +8,7 @@ mod backref;
 mod control;
 mod data;
 mod dir;
+mod edits;
 mod inode;
 mod ioctl;
 mod mount;

@@ -31,6 +31,15 @@ pub(crate) struct Time {
     pub(crate) nsec: u32,
 }
 
+impl From<kfs::fs::Timespec> for Time {
+    fn from(time: kfs::fs::Timespec) -> Self {
+        Self {
+            sec: time.sec,
+            nsec: time.nsec,
+        }
+    }
+}
+
 impl From<&Timespec> for Time {
     fn from(time: &Timespec) -> Self {
         Self {
@@ -121,31 +130,32 @@ impl Facts {
     pub(crate) fn flags(&self) -> InodeFlags {
         self.item.flags()
     }
+}
 
-    /// The flags as `lsattr` wants them.
-    pub(crate) fn fsflags(&self) -> u32 {
-        let flags = self.flags();
-        let table = [
-            (InodeFlags::SYNC, fsflag::SYNC),
-            (InodeFlags::IMMUTABLE, fsflag::IMMUTABLE),
-            (InodeFlags::APPEND, fsflag::APPEND),
-            (InodeFlags::NODUMP, fsflag::NODUMP),
-            (InodeFlags::NOATIME, fsflag::NOATIME),
-            (InodeFlags::DIRSYNC, fsflag::DIRSYNC),
-            (InodeFlags::NODATACOW, fsflag::NOCOW),
-            (InodeFlags::RO_VERITY, fsflag::VERITY),
-        ];
-        let mut bits = 0;
-        for (flag, bit) in table {
-            if flags.contains(flag) {
-                bits |= bit;
-            }
+/// Flags of the format, and as `lsattr` and `chattr` have them.
+const TABLE: [(InodeFlags, u32); 8] = [
+    (InodeFlags::SYNC, fsflag::SYNC),
+    (InodeFlags::IMMUTABLE, fsflag::IMMUTABLE),
+    (InodeFlags::APPEND, fsflag::APPEND),
+    (InodeFlags::NODUMP, fsflag::NODUMP),
+    (InodeFlags::NOATIME, fsflag::NOATIME),
+    (InodeFlags::DIRSYNC, fsflag::DIRSYNC),
+    (InodeFlags::NODATACOW, fsflag::NOCOW),
+    (InodeFlags::RO_VERITY, fsflag::VERITY),
+];
+
+/// The flags as `lsattr` wants them.
+pub(crate) fn fsflags(flags: InodeFlags) -> u32 {
+    let mut bits = 0;
+    for (flag, bit) in TABLE {
+        if flags.contains(flag) {
+            bits |= bit;
         }
-        if flags.contains(InodeFlags::NOCOMPRESS) {
-            bits |= fsflag::NOCOMP;
-        } else if flags.contains(InodeFlags::COMPRESS) {
-            bits |= fsflag::COMPR;
-        }
-        bits
     }
+    if flags.contains(InodeFlags::NOCOMPRESS) {
+        bits |= fsflag::NOCOMP;
+    } else if flags.contains(InodeFlags::COMPRESS) {
+        bits |= fsflag::COMPR;
+    }
+    bits
 }

@@ -4,7 +4,7 @@
 
 use btrfs_format::dir::FileType;
 use btrfs_format::inode::{mode, InodeFlags};
-use btrfs_format::types::{Ino, TreeId};
+use btrfs_format::types::{Generation, Ino, TreeId};
 use kernel::prelude::*;
 use kernel::sync::{aref::ARef, Arc};
 use kfs::fs::{
@@ -13,7 +13,7 @@ use kfs::fs::{
 };
 
 use super::facts::{Facts, Time};
-use super::{Inode, InodeKey};
+use super::{orphan, Inode, InodeKey, Parts};
 use crate::data::read::address_space;
 use crate::data::state::FileState;
 use crate::subvol::Subvol;
@@ -38,6 +38,9 @@ pub(crate) fn get(sb: &BtrfsSuper, subvol: &Arc<Subvol>, ino: Ino) -> Result<ARe
 /// The root directory of subvolume `id`. `EUCLEAN` if it is no directory.
 pub(crate) fn get_root(sb: &BtrfsSuper, id: TreeId) -> Result<ARef<BtrfsInode>> {
     let subvol = sb.data().subvols().get(id)?;
+    if !sb.is_rdonly() {
+        orphan::clean_up(sb, &subvol);
+    }
     let inode = get(sb, &subvol, subvol.root_dir())?;
     if !inode.is_dir() {
         return Err(EUCLEAN);
@@ -79,18 +82,22 @@ pub(crate) fn get_stub(
         no_acl: true,
         large_folios: false,
     };
-    let data = Inode {
+    let data = Inode::new(Parts {
         fs: parent.fs().clone(),
         subvol: parent.subvol().clone(),
         ino: Ino::EMPTY_SUBVOL_DIR,
-        facts: None,
+        stub: true,
+        generation: Generation(0),
         otime: Time {
             sec: now.sec,
             nsec: now.nsec,
         },
+        flags: InodeFlags(0),
+        has_xattrs: false,
+        next_index: 0,
         file: None,
-    };
-    new.init::<Error>(params, Ok(data))
+    });
+    new.init(params, data)
 }
 
 fn fill(
@@ -101,7 +108,7 @@ fn fill(
     facts: Facts,
 ) -> Result<ARef<BtrfsInode>> {
     let item = &facts.item;
-    let kind = kind_of(&facts)?;
+    let kind = kind_of(item.mode.get(), item.rdev.get())?;
     let regular = matches!(kind, InodeKind::Regular(..));
     // Permission bits: the lower twelve of the mode.
     let perm = u16::try_from(item.mode.get() & mode::PERMISSIONS)?;
@@ -127,22 +134,26 @@ fn fill(
         true => Some(KBox::pin_init(state(), GFP_KERNEL)?),
         false => None,
     };
-    let data = Inode {
+    let data = Inode::new(Parts {
         fs: sb.data_arc().into(),
         subvol,
         ino,
+        stub: false,
+        generation: item.generation(),
         otime: (&item.otime).into(),
-        facts: Some(facts),
+        flags: facts.flags(),
+        has_xattrs: facts.may_have_xattrs,
+        next_index: 0,
         file,
-    };
-    new.init::<Error>(params, Ok(data))
+    });
+    new.init(params, data)
 }
 
 /// The operations for the type of file. `EUCLEAN` for a type that there is not.
-fn kind_of(facts: &Facts) -> Result<InodeKind<Btrfs>> {
+pub(crate) fn kind_of(st_mode: u32, rdev: u64) -> Result<InodeKind<Btrfs>> {
     let special = || SpecialOps::new::<Node>();
-    let device = || DeviceNumber::from_raw(low(facts.item.rdev.get()));
-    Ok(match facts.item.format() {
+    let device = || DeviceNumber::from_raw(low(rdev));
+    Ok(match st_mode & mode::FORMAT {
         mode::REG => InodeKind::Regular(FileOps::new::<Node>(), address_space()),
         mode::DIR => InodeKind::Directory(DirOps::new::<Node>()),
         mode::LNK => InodeKind::Symlink(LinkOps::new::<Node>()),
@@ -160,7 +171,7 @@ pub(crate) fn file_type(inode: &BtrfsInode) -> FileType {
 }
 
 /// The lower half of a number, where the VFS has room for that only.
-fn low(value: u64) -> u32 {
+pub(crate) fn low(value: u64) -> u32 {
     let [a, b, c, d, ..] = value.to_le_bytes();
     u32::from_le_bytes([a, b, c, d])
 }
@@ -174,7 +185,7 @@ pub(crate) fn time(time: &Time) -> Timespec {
 }
 
 /// The flags that the VFS enforces.
-fn vfs_flags(flags: InodeFlags) -> kfs::fs::InodeFlags {
+pub(crate) fn vfs_flags(flags: InodeFlags) -> kfs::fs::InodeFlags {
     let table = [
         (InodeFlags::SYNC, kfs::fs::InodeFlags::SYNC),
         (InodeFlags::IMMUTABLE, kfs::fs::InodeFlags::IMMUTABLE),

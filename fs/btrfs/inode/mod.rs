@@ -9,20 +9,26 @@
 #![forbid(unsafe_code)]
 #![allow(dead_code)]
 
+pub(crate) mod attributes;
 pub(crate) mod facts;
 pub(crate) mod load;
+pub(crate) mod orphan;
+pub(crate) mod store;
 
 use btrfs_format::inode::InodeFlags;
-use btrfs_format::types::{Ino, TreeId};
+use btrfs_format::types::{Generation, Ino, TreeId};
 use kernel::prelude::*;
-use kernel::sync::Arc;
+use kernel::sync::{
+    atomic::{Atomic, Relaxed},
+    new_mutex, Arc, Mutex,
+};
 
 use crate::data::extent::{Extent, Extents};
 use crate::data::state::FileState;
 use crate::mount::Fs;
 use crate::subvol::Subvol;
 use crate::tree::LiveTree;
-use facts::{Facts, Time};
+use facts::Time;
 
 /// What identifies an inode in memory.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -63,19 +69,64 @@ impl kfs::fs::InodeKey for InodeKey {
     }
 }
 
-/// What the file system keeps for each inode in memory.
+/// What the file system keeps for each inode in memory, besides what the VFS keeps: owner, mode,
+/// links, times and the version are in the VFS's inode, and so is the size.
+#[pin_data]
 pub(crate) struct Inode {
     fs: Arc<Fs>,
     subvol: Arc<Subvol>,
     ino: Ino,
-    /// `None` for a stub.
-    facts: Option<Facts>,
+    /// It exists in memory only.
+    stub: bool,
+    /// The transaction that made it.
+    generation: Generation,
     otime: Time,
+    /// [`InodeFlags`]. Changed under the inode lock, or by [`Self::change_flags`].
+    flags: Atomic<u64>,
+    /// There may be extended attributes of any kind.
+    has_xattrs: Atomic<bool>,
+    /// Of directories: the index of the next entry; 0 if not known. Changed under the inode lock.
+    next_index: Atomic<u64>,
     /// Of regular files.
     file: Option<Pin<KBox<FileState>>>,
+    /// Held from reading the attributes until they are in the tree, so that the last one to
+    /// store them stores the newest.
+    #[pin]
+    storing: Mutex<()>,
+}
+
+/// The parts that an [`Inode`] is made of.
+pub(crate) struct Parts {
+    pub(crate) fs: Arc<Fs>,
+    pub(crate) subvol: Arc<Subvol>,
+    pub(crate) ino: Ino,
+    pub(crate) stub: bool,
+    pub(crate) generation: Generation,
+    pub(crate) otime: Time,
+    pub(crate) flags: InodeFlags,
+    pub(crate) has_xattrs: bool,
+    pub(crate) next_index: u64,
+    pub(crate) file: Option<Pin<KBox<FileState>>>,
 }
 
 impl Inode {
+    /// Puts the parts together.
+    pub(crate) fn new(parts: Parts) -> impl PinInit<Self> {
+        pin_init!(Self {
+            fs: parts.fs,
+            subvol: parts.subvol,
+            ino: parts.ino,
+            stub: parts.stub,
+            generation: parts.generation,
+            otime: parts.otime,
+            flags: Atomic::new(parts.flags.0),
+            has_xattrs: Atomic::new(parts.has_xattrs),
+            next_index: Atomic::new(parts.next_index),
+            file: parts.file,
+            storing <- new_mutex!((), "btrfs-inode"),
+        })
+    }
+
     /// The file system.
     pub(crate) fn fs(&self) -> &Arc<Fs> {
         &self.fs
@@ -98,17 +149,58 @@ impl Inode {
 
     /// Whether it exists in memory only.
     pub(crate) fn is_stub(&self) -> bool {
-        self.facts.is_none()
+        self.stub
     }
 
-    /// What the tree says about it; nothing of a stub.
-    pub(crate) fn facts(&self) -> Option<&Facts> {
-        self.facts.as_ref()
+    /// Whether it is the root directory of its subvolume.
+    pub(crate) fn is_subvol_root(&self) -> bool {
+        !self.stub && self.ino == self.subvol.root_dir()
+    }
+
+    /// The transaction that made it.
+    pub(crate) fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// Whether there may be extended attributes.
+    pub(crate) fn may_have_xattrs(&self) -> bool {
+        self.has_xattrs.load(Relaxed)
+    }
+
+    /// Notes that there are extended attributes.
+    pub(crate) fn note_xattrs(&self) {
+        self.has_xattrs.store(true, Relaxed);
     }
 
     /// The flags of the format.
     pub(crate) fn flags(&self) -> InodeFlags {
-        self.facts.as_ref().map_or(InodeFlags(0), Facts::flags)
+        InodeFlags(self.flags.load(Relaxed))
+    }
+
+    /// Sets and clears flags; others may be changed at the same time.
+    pub(crate) fn change_flags(&self, set: InodeFlags, clear: InodeFlags) {
+        let mut old = self.flags.load(Relaxed);
+        loop {
+            let new = (old & !clear.0) | set.0;
+            match self.flags.cmpxchg(old, new, Relaxed) {
+                Ok(_) => return,
+                Err(now) => old = now,
+            }
+        }
+    }
+
+    /// Gives out an index for an entry of this directory; `first` finds the first one. The inode
+    /// lock is held.
+    pub(crate) fn next_index(&self, first: impl FnOnce() -> Result<u64>) -> Result<u64> {
+        let index = match self.next_index.load(Relaxed) {
+            0 => first()?,
+            index => index,
+        };
+        if index == u64::MAX {
+            return Err(ENOSPC);
+        }
+        self.next_index.store(index.saturating_add(1), Relaxed);
+        Ok(index)
     }
 
     /// When it was created.

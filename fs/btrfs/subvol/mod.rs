@@ -9,13 +9,18 @@
 #![forbid(unsafe_code)]
 #![allow(dead_code)]
 
+pub(crate) mod delete;
 pub(crate) mod path;
+pub(crate) mod uuids;
 
 use btrfs_format::key::Key;
 use btrfs_format::types::{Ino, TreeId};
 use kernel::prelude::*;
 use kernel::rbtree::{RBTree, RBTreeNode};
-use kernel::sync::{new_mutex, Arc, Mutex};
+use kernel::sync::{
+    atomic::{Atomic, Relaxed},
+    new_mutex, Arc, Mutex,
+};
 use kfs::fs::{AnonDev, DeviceNumber};
 
 use crate::tree::{LiveTree, Roots};
@@ -29,6 +34,8 @@ pub(crate) struct Subvol {
     /// The inode number to give out next, once that is known.
     #[pin]
     next_ino: Mutex<Option<Ino>>,
+    /// Orphans of earlier mounts have been looked for.
+    cleaned: Atomic<bool>,
 }
 
 impl Subvol {
@@ -39,6 +46,7 @@ impl Subvol {
             dev: AnonDev::new()?,
             root_dir,
             next_ino <- new_mutex!(None, "btrfs-next-ino"),
+            cleaned: Atomic::new(false),
         });
         Arc::pin_init(init, GFP_KERNEL)
     }
@@ -61,6 +69,16 @@ impl Subvol {
     /// Its root directory.
     pub(crate) fn root_dir(&self) -> Ino {
         self.root_dir
+    }
+
+    /// Whether the caller is the first one to look for orphans of earlier mounts.
+    pub(crate) fn begin_cleanup(&self) -> bool {
+        !self.cleaned.xchg(true, Relaxed)
+    }
+
+    /// Notes that there are no orphans of earlier mounts.
+    pub(crate) fn set_cleaned(&self) {
+        self.cleaned.store(true, Relaxed);
     }
 
     /// Whether nothing in it may be changed.

@@ -6,12 +6,12 @@ use btrfs_format::dir::FileType;
 use kernel::prelude::*;
 use kernel::sync::aref::ARef;
 use kernel::sync::atomic::{Atomic, Relaxed};
-use kfs::fs::{DType, DirEmitter, DirOperations, File};
+use kfs::fs::{Created, DType, DirEmitter, DirOperations, File, IdMap, NewEntry, Rename};
 use kfs::log::Level;
 
 use super::{Btrfs, BtrfsInode, Node};
-use crate::dir::iterate;
 use crate::dir::lookup::{self, Entry, Target};
+use crate::dir::{create, iterate, link, rename, unlink};
 use crate::inode::load;
 use crate::ioctl;
 
@@ -64,6 +64,35 @@ impl DirOperations for Node {
     fn fsync(_file: &File<Btrfs>, _datasync: bool) -> Result {
         // Nothing is ever dirty while only reading is there.
         Ok(())
+    }
+
+    fn create(
+        dir: &BtrfsInode,
+        name: &[u8],
+        entry: &NewEntry<'_>,
+        idmap: &IdMap,
+    ) -> Result<Created<Btrfs>> {
+        create::create(dir, name, entry, idmap)
+    }
+
+    fn tmpfile(dir: &BtrfsInode, entry: &NewEntry<'_>, idmap: &IdMap) -> Result<Created<Btrfs>> {
+        create::tmpfile(dir, entry, idmap)
+    }
+
+    fn link(dir: &BtrfsInode, name: &[u8], inode: &BtrfsInode) -> Result {
+        link::link(dir, name, inode)
+    }
+
+    fn unlink(dir: &BtrfsInode, name: &[u8], inode: &BtrfsInode) -> Result {
+        unlink::unlink(dir, name, inode)
+    }
+
+    fn rmdir(dir: &BtrfsInode, name: &[u8], inode: &BtrfsInode) -> Result {
+        unlink::rmdir(dir, name, inode)
+    }
+
+    fn rename(rename: &Rename<'_, Btrfs>, idmap: &IdMap) -> Result {
+        rename::rename(rename, idmap)
     }
 }
 

@@ -5,13 +5,15 @@
 use btrfs_format::inode::InodeFlags;
 use kernel::prelude::*;
 use kfs::fs::{
-    AclType, FileAttr, InodeOperations, KStat, LinkOperations, PosixAcl, StatQuery, XattrList,
+    AclType, FileAttr, IdMap, InodeOperations, KStat, LinkOperations, PosixAcl, SetAttr, StatQuery,
+    XattrList, XattrSet,
 };
 
 use super::{Btrfs, BtrfsInode, Node};
-use crate::inode::facts::Facts;
-use crate::inode::load;
-use crate::xattr::read as attributes;
+use crate::inode::store::store_alone;
+use crate::inode::{attributes, facts, load};
+use crate::xattr::edit::{self, Attribute};
+use crate::xattr::read;
 
 /// Size of the blocks in which `stat` counts space, bytes.
 const STAT_BLOCK: u64 = 512;
@@ -43,8 +45,11 @@ impl InodeOperations for Node {
         stat.set_btime(load::time(&data.otime()));
         stat.set_dev(data.subvol().dev());
         stat.set_subvol(data.subvol().id().get());
-        if let Some(facts) = data.facts() {
-            let bytes = facts.item.nbytes.get();
+        if !data.is_stub() {
+            let bytes = match data.file() {
+                Ok(file) => file.stat_bytes(),
+                Err(_) => inode.bytes(),
+            };
             let sector = data.fs().sector_size();
             let bytes = bytes.checked_next_multiple_of(sector).unwrap_or(bytes);
             stat.set_blocks(bytes / STAT_BLOCK);
@@ -61,16 +66,16 @@ impl InodeOperations for Node {
 
     fn listxattr(inode: &BtrfsInode, list: &mut XattrList<'_>) -> Result {
         let data = inode.data();
-        if !data.facts().is_some_and(|facts| facts.may_have_xattrs) {
+        if !data.may_have_xattrs() {
             return Ok(());
         }
-        attributes::for_each(data.tree(), data.ino(), |name, _| list.push(name))
+        read::for_each(data.tree(), data.ino(), |name, _| list.push(name))
     }
 
     fn get_acl(inode: &BtrfsInode, kind: AclType) -> Result<Option<PosixAcl>> {
         let data = inode.data();
         let name = kind.xattr_name().to_bytes();
-        match attributes::find(data.tree(), data.ino(), name, PosixAcl::from_xattr) {
+        match read::find(data.tree(), data.ino(), name, PosixAcl::from_xattr) {
             Ok(acl) => Ok(acl),
             Err(ENODATA) => Ok(None),
             Err(e) => Err(e),
@@ -78,8 +83,29 @@ impl InodeOperations for Node {
     }
 
     fn fileattr_get(inode: &BtrfsInode, attr: &mut FileAttr) -> Result {
-        attr.set_flags(inode.data().facts().map_or(0, Facts::fsflags));
+        attr.set_flags(facts::fsflags(inode.data().flags()));
         Ok(())
+    }
+
+    fn setattr(inode: &BtrfsInode, attr: &SetAttr<'_, Btrfs>) -> Result {
+        attributes::set(inode, attr)
+    }
+
+    fn update_time(inode: &BtrfsInode) -> Result {
+        store_alone(inode)
+    }
+
+    fn set_acl(inode: &BtrfsInode, kind: AclType, value: Option<&[u8]>) -> Result {
+        let attribute = Attribute {
+            name: kind.xattr_name().to_bytes(),
+            value,
+            how: XattrSet::Any,
+        };
+        edit::change(inode, &attribute, || {})
+    }
+
+    fn fileattr_set(inode: &BtrfsInode, attr: &FileAttr, _idmap: &IdMap) -> Result {
+        attributes::set_flags(inode, attr)
     }
 }
 

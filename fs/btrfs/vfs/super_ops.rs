@@ -14,7 +14,7 @@ use kfs::fs::{
 };
 
 use super::{export_ops, xattr_handlers, Btrfs, BtrfsInode, BtrfsSuper};
-use crate::inode::{load, Inode, InodeKey};
+use crate::inode::{load, orphan, store, Inode, InodeKey};
 use crate::mount::{self, Fs, MountContext};
 use crate::space::statfs;
 use crate::sysfs;
@@ -185,6 +185,32 @@ impl FileSystem for Btrfs {
         let path = CStr::from_bytes_with_nul(&path).map_err(|_| EINVAL)?;
         seq_escape(m, path, c" \t\n\\");
         Ok(())
+    }
+
+    fn write_inode(inode: &BtrfsInode, _sync: bool) -> Result {
+        store::store_alone(inode)
+    }
+
+    fn evict(inode: &BtrfsInode) {
+        let data = inode.data();
+        if inode.nlink() != 0 || data.is_stub() || data.tree().is_dead() {
+            return;
+        }
+        // On an error the orphan item stays, and with it the file, until the next mount.
+        if let Err(e) = orphan::remove(inode) {
+            if e != EROFS {
+                data.fs().log().warn_limited(format_args!(
+                    "could not remove inode {} of subvolume {} ({}), it stays until the next mount",
+                    data.ino(),
+                    data.subvol().id(),
+                    e.to_errno()
+                ));
+            }
+        }
+    }
+
+    fn drop_inode(inode: &BtrfsInode) -> bool {
+        inode.data().tree().is_dead()
     }
 
     fn sync_fs(sb: &BtrfsSuper, wait: bool) -> Result {

@@ -5,10 +5,11 @@
 //! ACLs are not here: the VFS reads them through the inode operations.
 
 use kernel::prelude::*;
-use kfs::fs::{XattrBuf, XattrHandler, XattrHandlers, XattrOperations};
+use kfs::fs::{XattrBuf, XattrHandler, XattrHandlers, XattrOperations, XattrSet};
 
 use super::{Btrfs, BtrfsInode};
-use crate::xattr::read as attributes;
+use crate::xattr::edit::{self, Attribute};
+use crate::xattr::{property, read as attributes};
 
 /// All attributes are stored alike, whatever their prefix is.
 struct Stored;
@@ -22,12 +23,27 @@ impl XattrOperations for Stored {
         if data.is_stub() {
             return Err(EOPNOTSUPP);
         }
-        if !data.facts().is_some_and(|facts| facts.may_have_xattrs) {
+        if !data.may_have_xattrs() {
             return Err(ENODATA);
         }
         attributes::find(data.tree(), data.ino(), name.to_bytes(), |found| {
             value.put(found)
         })
+    }
+
+    fn set(inode: &BtrfsInode, name: &CStr, value: Option<&[u8]>, how: XattrSet) -> Result {
+        let data = inode.data();
+        if data.is_stub() {
+            return Err(EOPNOTSUPP);
+        }
+        if data.subvol().is_readonly() {
+            return Err(EROFS);
+        }
+        let name = name.to_bytes();
+        if name.starts_with(b"btrfs.") {
+            return property::change(inode, name, value, how);
+        }
+        edit::change(inode, &Attribute { name, value, how }, || {})
     }
 }
 

@@ -5,4 +5,6 @@
 #![forbid(unsafe_code)]
 #![allow(dead_code)]
 
+pub(crate) mod edit;
+pub(crate) mod property;
 pub(crate) mod read;

@@ -31,6 +31,13 @@ impl FileAttr {
         unsafe { (*self.0.get()).flags }
     }
 
+    /// Whether they were given as flags, by `FS_IOC_SETFLAGS`; else by `FS_IOC_FSSETXATTR`, which
+    /// knows fewer of them.
+    pub fn has_flags(&self) -> bool {
+        // SAFETY: Valid by construction.
+        unsafe { (*self.0.get()).flags_valid() }
+    }
+
     /// Whether there are attributes that the flags do not tell of: a project, hints for extents,
     /// or other flags of `FS_IOC_FSSETXATTR`.
     pub fn has_extended(&self) -> bool {

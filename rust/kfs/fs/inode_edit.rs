@@ -117,6 +117,12 @@ impl<T: FileSystem> INode<T> {
         unsafe { flags.write_to(self.as_raw()) };
     }
 
+    /// Nothing can be made in this directory any more.
+    pub fn set_dead(&self) {
+        // SAFETY: Valid by the type invariant; the bits are exchanged atomically.
+        unsafe { bindings::kfs_inode_set_flags(self.as_raw(), bindings::S_DEAD, bindings::S_DEAD) };
+    }
+
     /// Has the inode written back some time: `write_inode` is called.
     pub fn mark_dirty(&self) {
         // SAFETY: Valid by the type invariant.
