@@ -4,8 +4,10 @@
 //!
 //! Layers below know nothing of [`Fs`]; those above take from it what they need.
 
+use btrfs_format::device::DevExtent;
+use btrfs_format::key::{item, Key};
 use btrfs_format::superblock::{CompatRo, Incompat};
-use btrfs_format::types::{Generation, Logical, TreeId};
+use btrfs_format::types::{DevId, Generation, Logical, Physical, TreeId};
 use core::fmt;
 use core::ops::Range;
 use kernel::prelude::*;
@@ -127,9 +129,29 @@ impl Fs {
             return Err(EOPNOTSUPP);
         }
         self.volume.set_writable()?;
+        self.check_dev_extents()
+            .inspect_err(|_| self.volume.set_read_only())?;
         self.roots.cache().verifier().set_writable(true);
         self.txn.set_interval(self.options().commit_interval);
         self.txn.begin()
+    }
+
+    /// Checks that the device tree says of the devices what the chunks say: new chunks are put where
+    /// there is none.
+    fn check_dev_extents(&self) -> Result {
+        let tree = self.roots.standard().device.clone().ok_or(EINVAL)?;
+        let mut cursor = tree.view().seek(Key::new(1, item::DEV_EXTENT, 0))?;
+        self.volume.check_dev_extents(|| {
+            while let Some((key, data)) = cursor.item() {
+                let extent = DevExtent::from_bytes(data).copied();
+                cursor.next()?;
+                if key.item_type == item::DEV_EXTENT {
+                    let extent = extent.ok_or(EUCLEAN)?;
+                    return Ok(Some((DevId(key.objectid), Physical(key.offset), extent)));
+                }
+            }
+            Ok(None)
+        })
     }
 
     /// Makes what was changed durable and takes no more changes.

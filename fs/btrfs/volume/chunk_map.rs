@@ -206,7 +206,12 @@ impl ChunkMap {
         Ok(Inserted::New)
     }
 
-    /// Makes everything that was inserted visible.
+    /// Removes the chunk that begins at `start`; it is found until [`ChunkMap::publish`].
+    pub(super) fn forget(&self, start: Logical) {
+        self.pending.lock().retain(|chunk| chunk.start != start);
+    }
+
+    /// Makes everything that was inserted visible, and what was removed invisible.
     pub(super) fn publish(&self) -> Result {
         let pending = self.pending.lock();
         let mut chunks = KVVec::with_capacity(pending.len(), GFP_KERNEL)?;

@@ -6,6 +6,7 @@
 //! * [`Volume`] is an open file system: its devices, its superblock, its chunks.
 //! * [`chunk_map`] maps logical addresses to chunks, [`raid`] offsets in a chunk to devices.
 //! * [`io`] reads, tries the other copies where one is bad, and repairs it; it writes all copies.
+//! * [`alloc`] finds places for new chunks.
 //! * [`supers`] ends a commit: flushes the devices, then writes [`new_super`] to all of them.
 //! * [`writable`] decides whether a volume may be written, and whether enough devices are left.
 //!
@@ -28,7 +29,7 @@
 //!
 //! # Locks
 //!
-//! The registry's mutex, then the list of devices; both are for mount and control paths, and for
+//! The registry's mutex, then the list of devices, then [`alloc`]'s and [`chunk_map`]'s; all are for mount and control paths, and for
 //! commits. Reading and writing takes no lock. The superblock's spinlock is held to copy a
 //! reference.
 //!
@@ -48,6 +49,7 @@
 // Parts that the next layers are about to use.
 #![allow(dead_code, unused_imports)]
 
+pub(crate) mod alloc;
 pub(crate) mod chunk_map;
 pub(crate) mod csum;
 pub(crate) mod device;
@@ -63,6 +65,7 @@ pub(crate) mod superblock;
 mod supers;
 mod writable;
 
+pub(crate) use alloc::{NewChunk, OldChunk};
 pub(crate) use chunk_map::{Chunk, ChunkMap};
 pub(crate) use csum::Checksum;
 pub(crate) use device::Device;
@@ -70,6 +73,7 @@ pub(crate) use io::{DataClient, DataRead, DataWrite, DataWriteClient, FilePositi
 pub(crate) use log::Log;
 pub(crate) use new_super::{BackupRoots, NewSuper, RootPlace};
 
+use alloc::Allocation;
 use btrfs_format::{Geometry, Logical, Uuid};
 use kernel::{
     prelude::*,
@@ -116,6 +120,8 @@ pub(crate) struct Volume {
     chunks: ChunkMap,
     #[pin]
     devices: Mutex<Devices>,
+    #[pin]
+    allocation: Mutex<Allocation>,
     /// All devices are claimed in its name.
     holder: Arc<Holder>,
     lease: Lease,

@@ -3,6 +3,7 @@
 //! Opening a volume: from a registry entry to devices, superblock and system chunks.
 
 use super::{
+    alloc::Allocation,
     chunk_map::ChunkMap,
     device::{Device, OpenDevice},
     log::{print_general, Bytes, ErrorName, Log, State},
@@ -184,6 +185,7 @@ impl Volume {
                 barriers: Atomic::new(true),
                 chunks <- ChunkMap::new(),
                 devices <- new_mutex!(Devices { list, seeds: KVec::new() }),
+                allocation <- new_mutex!(Allocation::new()),
                 holder,
                 lease,
             }? Error),

@@ -2,7 +2,7 @@
 
 //! What went wrong on a device: the five counters of `btrfs device stats`.
 
-use btrfs_format::device::DevStat;
+use btrfs_format::device::{DevStat, DevStatsItem};
 use core::fmt;
 use kernel::sync::atomic::{ordering::Relaxed, Atomic};
 
@@ -13,6 +13,8 @@ use kernel::sync::atomic::{ordering::Relaxed, Atomic};
 pub(crate) struct DevStats {
     values: [Atomic<u32>; DevStat::ALL.len()],
     loaded: Atomic<bool>,
+    /// They are not what the device tree has.
+    changed: Atomic<bool>,
 }
 
 /// The counters at one moment, in the order of [`DevStat::ALL`].
@@ -24,6 +26,7 @@ impl DevStats {
         Self {
             values: [const { Atomic::new(0) }; DevStat::ALL.len()],
             loaded: Atomic::new(false),
+            changed: Atomic::new(false),
         }
     }
 
@@ -32,6 +35,7 @@ impl DevStats {
         if let Some(value) = self.values.get(stat.index()) {
             value.fetch_add(1, Relaxed);
         }
+        self.changed.store(true, Relaxed);
         self.loaded.load(Relaxed).then(|| self.get())
     }
 
@@ -55,7 +59,21 @@ impl DevStats {
         for (counter, value) in self.values.iter().zip(stored) {
             counter.store(u32::try_from(value).unwrap_or(u32::MAX), Relaxed);
         }
+        self.changed.store(false, Relaxed);
         self.loaded.store(true, Relaxed);
+    }
+
+    /// The counters now, if they are to be stored in the device tree: they changed since this was
+    /// asked last.
+    pub(super) fn take_changed(&self) -> Option<DevStatValues> {
+        // Before the counters are known, the stored ones would be overwritten by too little.
+        let changed = self.is_loaded() && self.changed.xchg(false, Relaxed);
+        changed.then(|| self.get())
+    }
+
+    /// They are to be stored, although nothing happened.
+    pub(super) fn set_changed(&self) {
+        self.changed.store(true, Relaxed);
     }
 
     /// The counters now, which become 0.
@@ -64,11 +82,21 @@ impl DevStats {
         for (value, counter) in values.iter_mut().zip(&self.values) {
             *value = counter.xchg(0, Relaxed);
         }
+        self.changed.store(true, Relaxed);
         DevStatValues(values)
     }
 }
 
 impl DevStatValues {
+    /// The item that stores them.
+    pub(super) fn item(&self) -> DevStatsItem {
+        let mut item = DevStatsItem::zeroed();
+        for (to, value) in item.values.iter_mut().zip(self.0) {
+            *to = u64::from(value).into();
+        }
+        item
+    }
+
     /// One of the counters.
     pub(crate) fn get(&self, stat: DevStat) -> u32 {
         self.0.get(stat.index()).copied().unwrap_or(0)

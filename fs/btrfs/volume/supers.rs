@@ -15,12 +15,14 @@ use super::{
     Volume,
 };
 use btrfs_format::{
-    device::{DevItem, DevStat},
+    device::{DevItem, DevStat, DevStatsItem},
+    key::{item, Key},
     superblock::{
         mirror_offset,
         validate::{self, Validation},
         SuperFlags, Superblock, MIRRORS, SUPER_SIZE,
     },
+    types::objectid,
     DevId,
 };
 use kernel::{
@@ -124,6 +126,29 @@ impl Volume {
         Ok(())
     }
 
+    /// The error counters that changed since this was called last, as items of the device tree:
+    /// each with its key, to be put by the commit. If it fails, [`Volume::keep_stats`].
+    pub(crate) fn take_changed_stats(&self) -> Result<KVec<(Key, DevStatsItem)>> {
+        let devices = self.devices()?;
+        let mut changed = KVec::with_capacity(devices.len(), GFP_KERNEL)?;
+        for device in devices.iter() {
+            if let Some(values) = device.stats().take_changed() {
+                let devid = device.devid().get();
+                let key = Key::new(objectid::DEV_STATS, item::PERSISTENT_ITEM, devid);
+                changed.push((key, values.item()), GFP_KERNEL)?;
+            }
+        }
+        Ok(changed)
+    }
+
+    /// All error counters are to be stored by the next commit.
+    pub(crate) fn keep_stats(&self) -> Result {
+        for device in self.devices()?.iter() {
+            device.stats().set_changed();
+        }
+        Ok(())
+    }
+
     fn first_flags(&self) -> IoFlags {
         match self.barriers.load(Relaxed) {
             true => IoFlags::FUA,
@@ -150,12 +175,12 @@ impl Volume {
         others: &mut Copies,
     ) -> Result {
         let committed = device.committed_item();
-        let item = staged(items, device.devid()).unwrap_or(&committed);
+        let own = staged(items, device.devid()).unwrap_or(&committed);
         buf.fields().dev_item = DevItem {
             devid: device.devid().into(),
             uuid: device.uuid(),
             fsid: self.identity.metadata_uuid,
-            ..*item
+            ..*own
         };
         let how = Validation {
             mirror: None,

@@ -54,10 +54,11 @@ impl Volume {
         Ok(())
     }
 
-    /// Checks, when all chunks are known, that the file system is one that can be written.
+    /// Checks, when all chunks are known, that the file system is one that can be written, and gets
+    /// ready to allocate.
     ///
     /// Errors, with a message: `EACCES` if no device can be written, `EINVAL` if too many are
-    /// missing, `EOPNOTSUPP` for what cannot be written yet.
+    /// missing, `EOPNOTSUPP` for what cannot be written yet, `EUCLEAN` if chunks overlap on a device.
     pub(super) fn check_writable(&self) -> Result {
         check_any_writable(self.devices()?.iter(), &self.log)?;
         if self.superblock().incompat().contains(Incompat::ZONED) {
@@ -79,7 +80,7 @@ impl Volume {
             ));
             return Err(EINVAL);
         }
-        Ok(())
+        self.load_allocation()
     }
 
     /// Whether no chunk lacks more devices, missing or failed, than its profile tolerates. Logs the
