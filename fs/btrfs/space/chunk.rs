@@ -24,7 +24,7 @@ use super::info::{Counters, Info, Kind};
 use super::load;
 use super::statfs::{self, DeviceSpace};
 use super::summary::factor;
-use super::{fill, Space};
+use super::{fill, Range, Space};
 
 /// Makes and removes chunks; the transaction layer.
 ///
@@ -323,5 +323,27 @@ impl Space {
         self.table.replace(Some(table));
         info.with(|counters| counters.remove_group(&group.facts(false)));
         Ok(())
+    }
+
+    /// What is free in a block group that has just been made: all but where superblocks are.
+    pub(crate) fn free_of_new(&self, start: Logical) -> Result<KVec<Range>> {
+        let chunk = self.volume.chunks().get(start).ok_or(EUCLEAN)?;
+        let mut excluded = load::excluded(&chunk)?;
+        excluded.sort_unstable_by_key(|extent| extent.start);
+        let mut free = KVec::new();
+        let mut add = |from: u64, to: u64| -> Result {
+            if from < to {
+                let (logical, len) = (Logical(from), to - from);
+                free.push(Range { logical, len }, GFP_KERNEL)?;
+            }
+            Ok(())
+        };
+        let mut at = chunk.start().get();
+        for extent in excluded.iter() {
+            add(at, extent.start)?;
+            at = at.max(extent.end());
+        }
+        add(at, chunk.start().get().saturating_add(chunk.len()))?;
+        Ok(free)
     }
 }

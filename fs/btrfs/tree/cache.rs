@@ -118,6 +118,13 @@ impl TreeCache {
         Ok(block)
     }
 
+    /// The block that `expect` describes, if it is cached.
+    pub(crate) fn peek(&self, expect: &Expect) -> Option<BlockRef> {
+        let block = self.index.peek(expect)?;
+        verify::matches(&block, expect).ok()?;
+        Some(block)
+    }
+
     /// Files a block that a commit wrote, so that nobody has to read it.
     ///
     /// The caller vouches for the bytes as [`Verifier`] does for those it reads. `EUCLEAN` if a

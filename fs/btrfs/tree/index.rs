@@ -166,6 +166,18 @@ impl Index {
         }
     }
 
+    /// The block, if it is there.
+    pub(super) fn peek(&self, expect: &Expect) -> Option<BlockRef> {
+        let id = BlockId {
+            logical: expect.logical,
+            generation: expect.generation,
+        };
+        match self.shard(id)?.lock().get(id) {
+            Some(State::Ready(block)) => Some(block.clone()),
+            _ => None,
+        }
+    }
+
     /// The duty to read the block, unless it is cached or being read already.
     pub(super) fn ticket(self: &Arc<Self>, expect: &Expect) -> Option<Ticket> {
         match self.look(expect) {

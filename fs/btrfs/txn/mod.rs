@@ -36,6 +36,7 @@
 #![allow(dead_code)]
 
 mod born;
+mod chunks;
 mod commit;
 mod demand;
 mod handle;
@@ -44,13 +45,14 @@ mod progress;
 
 pub(crate) use demand::Demand;
 pub(crate) use handle::Handle;
+pub(crate) use progress::Writeback;
 
 use btrfs_format::types::{Generation, Logical};
 use core::ops::Range;
 use kernel::prelude::*;
 use kernel::sync::{
     atomic::{Atomic, Relaxed},
-    new_condvar, new_mutex, Arc, CondVar, Mutex,
+    new_condvar, new_mutex, new_spinlock, Arc, CondVar, Mutex, SpinLock,
 };
 use kfs::kthread::KThread;
 use kfs::new_rwsem;
@@ -60,6 +62,7 @@ use crate::space::{Info, Kind, MetaReservation, Space};
 use crate::tree::{LiveTree, Roots};
 use crate::volume::Volume;
 use born::BornMap;
+use chunks::Groups;
 use demand::Total;
 use pins::Pins;
 use progress::Progress;
@@ -85,6 +88,7 @@ struct Open {
     dirty: KVVec<Arc<LiveTree>>,
     /// Data extents that were written.
     born: BornMap,
+    groups: Groups,
     /// The superblock is to be written even if nothing else is.
     forced: bool,
     total: Total,
@@ -118,6 +122,9 @@ pub(crate) struct Txn {
     /// Commits; `None` while the file system is read-only.
     #[pin]
     thread: Mutex<Option<KThread>>,
+    /// Who writes dirty data out.
+    #[pin]
+    writeback: SpinLock<Option<Arc<dyn Writeback>>>,
     /// Bytes of the overlays, open and frozen.
     bytes: Atomic<usize>,
     limit: usize,
@@ -136,6 +143,7 @@ impl Txn {
         let open = Open {
             dirty: KVVec::new(),
             born: BornMap::default(),
+            groups: Groups::default(),
             forced: false,
             total: Total::default(),
             paid: space.no_metadata(),
@@ -157,6 +165,7 @@ impl Txn {
             dropping <- new_mutex!(KVec::new(), "btrfs-dropping"),
             pins <- new_mutex!(Pins::default(), "btrfs-pins"),
             thread <- new_mutex!(None, "btrfs-committer"),
+            writeback <- new_spinlock!(None, "btrfs-writeback"),
             bytes: Atomic::new(0),
             limit,
             interval: Atomic::new(30),
@@ -223,12 +232,17 @@ impl Txn {
         let thread = KThread::spawn(c"btrfs-transaction", move |stop| txn.run(stop))?;
         *self.thread.lock() = Some(thread);
         self.gate.write().closed = None;
+        self.space.set_chunk_sink(Some(self.clone()));
+        self.space.set_flusher(Some(self.clone()));
         Ok(())
     }
 
     /// Commits, and lets no more changes in. Where there is nothing to end, does nothing.
     pub(crate) fn end(&self) -> Result {
+        // Nobody comes here from them any more.
+        self.space.set_flusher(None);
         let result = self.commit();
+        self.space.set_chunk_sink(None);
         {
             let mut gate = self.gate.write();
             if gate.closed.is_none() {
@@ -266,6 +280,13 @@ impl Txn {
         let mut gate = self.gate.write();
         gate.closed = why;
         gate.transid
+    }
+
+    /// Who writes dirty data out when there is no space. `None` before the file system is torn
+    /// down.
+    pub(crate) fn set_writeback(&self, writeback: Option<Arc<dyn Writeback>>) {
+        let old = core::mem::replace(&mut *self.writeback.lock(), writeback);
+        drop(old);
     }
 
     /// Sets the time between commits, seconds.
@@ -326,6 +347,6 @@ const PREPAY: u64 = 64;
 
 impl Open {
     fn is_dirty(&self) -> bool {
-        !self.dirty.is_empty() || !self.born.is_empty() || self.forced
+        !self.dirty.is_empty() || !self.born.is_empty() || !self.groups.is_empty() || self.forced
     }
 }

@@ -10,7 +10,7 @@ use kfs::kthread::Stop;
 use kfs::mem::NoFs;
 
 use super::{Demand, Txn};
-use crate::space::Urgency;
+use crate::space::{Flusher, Urgency};
 
 /// How far transactions have got.
 pub(super) struct Progress {
@@ -45,6 +45,28 @@ impl Progress {
     pub(super) fn failed(&self) -> Option<Error> {
         self.failed
     }
+}
+
+impl Flusher for Txn {
+    fn commit(&self) -> Result {
+        Txn::commit(self)?;
+        self.reap();
+        Ok(())
+    }
+
+    fn flush_delalloc(&self) {
+        let flush = self.writeback.lock().clone();
+        if let Some(flush) = flush {
+            flush.write_back();
+        }
+    }
+}
+
+/// Writes out data that is dirty.
+pub(crate) trait Writeback: Send + Sync {
+    /// Writes out what is dirty in files now, as far as that waits for nothing that the caller may
+    /// hold, and waits for it.
+    fn write_back(&self);
 }
 
 /// Why the thread woke up.

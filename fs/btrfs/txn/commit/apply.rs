@@ -11,6 +11,7 @@ use kernel::prelude::*;
 use kernel::sync::Arc;
 
 use super::super::born::BornMap;
+use super::super::chunks::Groups;
 use super::super::Txn;
 use super::blocks::Blocks;
 use super::close::Books;
@@ -56,6 +57,8 @@ pub(super) struct Applied {
     pub(super) changes: ExtentChanges,
     /// Changes of the chunk tree, which the superblock has copies of.
     pub(super) chunk_changes: Option<Collected>,
+    /// Block groups that were made and removed.
+    pub(super) groups: Groups,
     /// A subvolume that was dropped to its end.
     pub(super) gone: Option<Arc<LiveTree>>,
     pub(super) bytes: usize,
@@ -130,6 +133,7 @@ impl Frozen {
         for (id, changes) in kept.iter() {
             preload(&mut books, *id, changes)?;
         }
+        books.change_groups(&self.groups)?;
         books.close(&self.born)?;
         txn.space.end_commit();
         let Books {
@@ -144,6 +148,7 @@ impl Frozen {
             trees,
             changes,
             chunk_changes,
+            groups: self.groups,
             gone,
             bytes: self.bytes,
             born: self.born,

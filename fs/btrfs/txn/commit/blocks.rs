@@ -79,14 +79,16 @@ impl Blocks {
             let work = self.work.get(&at.logical.get()).ok_or(EUCLEAN)?;
             return Ok(Block::Work(work.buf.clone()));
         }
-        let expect = Expect {
-            logical: at.logical,
-            generation: at.generation,
-            level: at.level,
-            tree: Some(tree),
-            first: at.first,
-        };
-        self.cache.get(&expect).map(Block::Committed)
+        self.cache.get(&expect(tree, at)).map(Block::Committed)
+    }
+
+    /// The block at `at` if it is in memory.
+    pub(super) fn peek(&self, tree: TreeId, at: &BlockPtr) -> Option<Block> {
+        if at.generation == self.transid {
+            let work = self.work.get(&at.logical.get())?;
+            return Some(Block::Work(work.buf.clone()));
+        }
+        self.cache.peek(&expect(tree, at)).map(Block::Committed)
     }
 
     /// Whether there is a work block at `at`.
@@ -122,5 +124,15 @@ impl Blocks {
         let (_, node) = self.work.cursor_front_mut()?.remove_current();
         let (at, work) = node.to_key_value();
         Some((Logical(at), work))
+    }
+}
+
+fn expect(tree: TreeId, at: &BlockPtr) -> Expect {
+    Expect {
+        logical: at.logical,
+        generation: at.generation,
+        level: at.level,
+        tree: Some(tree),
+        first: at.first,
     }
 }

@@ -20,12 +20,13 @@ use kernel::prelude::*;
 use kernel::sync::Arc;
 
 use super::super::born::BornMap;
+use super::super::chunks::Groups;
 use super::super::Txn;
 use super::apply::{look, ranges, Tree};
 use super::blocks::Blocks;
 use super::pending::{settle, Pending};
 use super::store::Work;
-use crate::space::Space;
+use crate::space::{Range, Space};
 use crate::tree::LiveTree;
 use crate::volume::Volume;
 
@@ -106,6 +107,29 @@ impl<'a> Books<'a> {
         Some((tree, &self.work.blocks))
     }
 
+    /// Makes and deletes the items of new and removed block groups.
+    pub(super) fn change_groups(&mut self, changes: &Groups) -> Result {
+        let geometry = self.work.env.geometry;
+        let blocks = &self.work.blocks;
+        for (span, flags) in changes.new.iter() {
+            if let Some(tree) = &mut self.free_space {
+                let free = self.space.free_of_new(span.start)?;
+                let free = spans_of(&free)?;
+                free_space::fill_group(&mut look(blocks, tree), &geometry, *span, &free)?;
+            }
+            let tree = self.groups.as_mut().unwrap_or(&mut self.work.extent);
+            groups::put_group(&mut look(blocks, tree), *span, 0, *flags)?;
+        }
+        for (span, _) in changes.gone.iter() {
+            if let Some(tree) = &mut self.free_space {
+                free_space::remove_group(&mut look(blocks, tree), &geometry, *span)?;
+            }
+            let tree = self.groups.as_mut().unwrap_or(&mut self.work.extent);
+            groups::delete_group(&mut look(blocks, tree), *span)?;
+        }
+        Ok(())
+    }
+
     /// Does rounds until there is nothing to do.
     pub(super) fn close(&mut self, born: &BornMap) -> Result {
         for round in 0..MAX_ROUNDS {
@@ -122,6 +146,7 @@ impl<'a> Books<'a> {
                 &mut self.changes,
             )?;
             self.convert = round == 0;
+            self.work.merging = round == 0;
             if round == 0 {
                 self.insert_csums(born)?;
             }
@@ -291,4 +316,12 @@ fn point(item: &mut RootItem, root: RootPtr, transid: Generation, bytes: u64) {
 
 fn span_of(start: Logical, len: u64) -> Span {
     Span { start, len }
+}
+
+fn spans_of(ranges: &[Range]) -> Result<KVec<Span>> {
+    let mut spans = KVec::with_capacity(ranges.len(), GFP_KERNEL)?;
+    for range in ranges {
+        spans.push(span_of(range.logical, range.len), GFP_KERNEL)?;
+    }
+    Ok(spans)
 }

@@ -8,6 +8,7 @@ use kernel::prelude::*;
 use kernel::sync::{atomic::Relaxed, Arc};
 
 use super::super::born::BornMap;
+use super::super::chunks::Groups;
 use super::super::demand::Total;
 use super::super::Txn;
 use crate::space::MetaReservation;
@@ -20,6 +21,8 @@ pub(in super::super) struct Frozen {
     pub(super) trees: KVVec<(Arc<LiveTree>, Arc<Overlay>)>,
     /// The data extents that came into being in it.
     pub(super) born: Arc<BornMap>,
+    /// The block groups that it makes and removes.
+    pub(super) groups: Groups,
     /// What operations paid for its tree blocks.
     pub(super) paid: MetaReservation,
     /// Bytes of its overlays.
@@ -48,6 +51,7 @@ impl Txn {
             return Err(EIO);
         }
         open.dirty.clear();
+        let groups = mem::take(&mut open.groups);
         open.forced = false;
         open.total = Total::default();
         mem::swap(&mut open.paid, &mut next_paid);
@@ -58,6 +62,7 @@ impl Txn {
             transid,
             trees,
             born,
+            groups,
             paid: next_paid,
             bytes: self.bytes.load(Relaxed),
         })

@@ -32,12 +32,41 @@ mod write;
 
 use kernel::prelude::*;
 
-use super::Txn;
+use super::{Demand, Txn};
 
 impl Txn {
+    /// Puts the error counters of devices into the device tree, of those where they moved.
+    fn note_device_stats(&self) -> Result {
+        let changed = self.volume.take_changed_stats()?;
+        let Some(tree) = self.roots.standard().device.as_ref() else {
+            return Ok(());
+        };
+        for (key, item) in changed.iter() {
+            let data = item.to_disk();
+            let demand = Demand::items(1, u64::try_from(data.len())?);
+            let mut handle = self.start(demand.completion())?;
+            tree.put(&mut handle, *key, data)?;
+        }
+        Ok(())
+    }
+
+    /// Sees to it that there is room for the tree blocks that operations paid for, and for what the
+    /// bookkeeping takes.
+    fn prepare(&self) -> Result {
+        self.note_device_stats()?;
+        let (reserve, _) = self.space.global_reserve();
+        let bytes = self.open.lock().paid.bytes().saturating_add(reserve);
+        match self.space.make_tree_room(bytes) {
+            // What was promised is there all the same; only the reserve may lack.
+            Err(error) if error == ENOSPC => Ok(()),
+            result => result,
+        }
+    }
+
     /// Commits the open transaction. For the committing thread only.
     pub(super) fn commit_now(&self) -> Result {
         self.reap();
+        self.prepare()?;
         let frozen = self.freeze()?;
         let transid = frozen.transid;
         let applied = frozen.apply(self)?;

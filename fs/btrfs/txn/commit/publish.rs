@@ -36,6 +36,9 @@ impl Written {
             let view = TreeView::new(cache.clone(), block.clone(), tree.id())?;
             epochs.push(tree.live.publish(view, tree.item)?, GFP_KERNEL)?;
         }
+        for (_, chunk) in applied.groups.gone {
+            txn.volume.remove_chunk(chunk)?;
+        }
         *txn.frozen.lock() = None;
         drop(applied.born);
         let _ = txn.bytes.fetch_sub(applied.bytes, Relaxed);

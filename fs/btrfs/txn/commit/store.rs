@@ -30,6 +30,8 @@ pub(super) struct Work {
     pub(super) extent: Pending,
     /// For each tree by how many blocks it grew.
     grown: RBTree<u64, i64>,
+    /// Small blocks may be merged with neighbours.
+    pub(super) merging: bool,
     /// The last transaction of which the tree at hand may share blocks.
     last_snapshot: Generation,
     /// The addresses given out last: of system blocks, and of others.
@@ -45,6 +47,7 @@ impl Work {
             deltas: RefDeltas::new(),
             extent,
             grown: RBTree::new(),
+            merging: true,
             last_snapshot: Generation(0),
             last: (None, None),
         }
@@ -136,6 +139,15 @@ impl Store for Work {
 
     fn read(&mut self, tree: TreeId, at: &BlockPtr) -> btrfs_batch::Result<Block> {
         Ok(self.blocks.read(tree, at)?)
+    }
+
+    fn spare(&mut self, tree: TreeId, at: &BlockPtr) -> btrfs_batch::Result<Option<Block>> {
+        // In later rounds blocks only become more, so that the rounds end.
+        let own = !tree.is_fstree() || at.generation > self.last_snapshot;
+        match self.merging && own {
+            true => Ok(self.blocks.peek(tree, at)),
+            false => Ok(None),
+        }
     }
 
     fn buffer(&mut self) -> btrfs_batch::Result<KBuf> {
