@@ -114,7 +114,8 @@ impl FileSystem for Btrfs {
 
     fn put_super(sb: &BtrfsSuper) {
         let fs = sb.data();
-        if fs.volume().is_writable() {
+        // After an abort the volume is read-only, but the committing thread is still there.
+        if fs.volume().is_writable() || fs.txn().is_aborted() {
             // A failure has said so; there is nobody to tell.
             let _ = fs.make_read_only();
         }
