@@ -42,6 +42,7 @@ pub mod groups;
 pub mod items;
 pub mod mem;
 pub mod refs;
+pub mod sort;
 pub mod store;
 
 pub use apply::{apply, empty_root};

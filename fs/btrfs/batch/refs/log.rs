@@ -13,6 +13,7 @@
 use super::Change;
 use crate::error::{Error, Result};
 use crate::mem::{KVVec, KVec, GFP_KERNEL};
+use crate::sort::sort_by_key;
 use btrfs_format::Logical;
 
 /// A change of an extent and how often it happened.
@@ -114,7 +115,7 @@ impl Log {
         if tail.is_empty() {
             return Ok(());
         }
-        tail.sort_unstable_by_key(Entry::key);
+        sort_by_key(tail, Entry::key);
         let mut used = 0usize;
         for read in 0..tail.len() {
             let Some(&entry) = tail.get(read) else { break };

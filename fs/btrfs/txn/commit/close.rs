@@ -217,7 +217,7 @@ impl<'a> Books<'a> {
             csums::erase_csums(&mut look(blocks, tree), &geometry, &erased)?;
         }
         if let Some(tree) = &mut self.free_space {
-            changes.sort_unstable_by_key(|change| change.span.start);
+            btrfs_batch::sort::sort_by_key(&mut changes, |change| change.span.start);
             let mut look = look(blocks, tree);
             let mut rest = changes.as_slice();
             while let Some(first) = rest.first() {
