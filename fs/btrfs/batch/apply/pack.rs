@@ -143,7 +143,11 @@ fn evenly<W: Weigh>(
                 from: seg.from + entry,
                 ..*seg
             };
-            let goal = if blocks > 1 { target } else { shape.capacity };
+            // Blocks that fell short of it raise the target of those that are left.
+            let goal = match blocks {
+                0 | 1 => shape.capacity,
+                _ => target.min(shape.capacity),
+            };
             let (count, weight) = weigh.fit(&rest, goal.saturating_sub(used))?;
             entry += count;
             used += weight;
@@ -181,4 +185,76 @@ fn evenly<W: Weigh>(
     }
     cuts.push(end_of(segs), GFP_KERNEL)?;
     Ok(Some(cuts))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::stream::Origin;
+    use super::*;
+    use std::vec::Vec;
+
+    struct Sizes(Vec<usize>);
+
+    impl Weigh for Sizes {
+        fn one(&self, _: Origin, index: usize) -> Result<usize> {
+            Ok(self.0[index])
+        }
+
+        fn fit(&self, seg: &Seg, room: usize) -> Result<(usize, usize)> {
+            let (mut count, mut weight) = (0, 0);
+            for size in &self.0[seg.from..seg.to] {
+                if weight + size > room {
+                    break;
+                }
+                weight += size;
+                count += 1;
+            }
+            Ok((count, weight))
+        }
+    }
+
+    /// Whatever the sizes are, no block gets more than it holds, or nothing.
+    #[test]
+    fn every_block_fits() {
+        let mut state = 1u64;
+        let mut random = |below: usize| {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        for _ in 0..20_000 {
+            let capacity = 100;
+            let least = 1 + random(20);
+            let more = 1 + random(30);
+            let count = 1 + random(300);
+            let sizes = Sizes((0..count).map(|_| least + random(more)).collect());
+            let mut segs = Vec::new();
+            let mut from = 0;
+            while from < count {
+                let to = from + 1 + random(count - from);
+                segs.push(Seg {
+                    origin: Origin::New,
+                    from,
+                    to,
+                });
+                from = to;
+            }
+            let shape = Shape {
+                weight: sizes.0.iter().sum(),
+                capacity,
+                before: random(8),
+                tail: false,
+            };
+            let cuts = cut(&sizes, &segs, &Growth::Many, shape).unwrap();
+            let mut from = 0;
+            for cut in &cuts {
+                let to = segs.get(cut.seg).map_or(count, |seg| seg.from + cut.entry);
+                let weight = sizes.0[from..to].iter().sum::<usize>();
+                assert!(0 < weight && weight <= capacity, "{weight}");
+                from = to;
+            }
+            assert_eq!(from, count);
+        }
+    }
 }
