@@ -4,6 +4,8 @@
 
 #![allow(dead_code)]
 
+pub mod leaves;
+
 use btrfs_batch::{apply, BlockPtr, Change, Edit, Env, Error, Result, RootPtr, Store};
 use btrfs_format::superblock::Incompat;
 use btrfs_format::{
