@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Direct reads.
+//! Direct reads and writes.
 //!
-//! User memory can change while a device writes to it, and a checksum over it proves
+//! User memory can change while a device accesses it, and a checksum over it proves
 //! nothing. So the bytes go through a buffer of ours, are verified there, and are then
 //! copied. What cannot be read block by block (compressed and inline extents, and
 //! requests that are not aligned) is left to the page cache.
@@ -11,16 +11,22 @@
 //!
 //! A read uses at most one buffer of [`BUFFER`] bytes at a time.
 
-use kernel::iov::IovIterDest;
+use btrfs_format::file_extent::Compression;
+use kernel::iov::{IovIterDest, IovIterSource};
 use kernel::prelude::*;
 use kfs::block::IoBuf;
+use kfs::fs::Kiocb;
 
 use super::extent::Place;
-use super::read;
-use crate::vfs::BtrfsInode;
+use super::ordered::{Ordered, Target, PART};
+use super::{read, writeback};
+use crate::vfs::{Btrfs, BtrfsInode};
 
 /// Largest buffer, bytes.
 const BUFFER: u64 = 1 << 20;
+
+/// Most bytes written at once.
+const EXTENT: u64 = 8 << 20;
 
 /// What zeroes are copied from.
 static ZEROES: [u8; 4096] = [0; 4096];
@@ -100,4 +106,114 @@ fn copy(buf: &IoBuf, len: u64, to: &mut IovIterDest<'_>) -> Result<u64> {
     })
     .or_else(|e| if e == EFAULT { Ok(()) } else { Err(e) })?;
     Ok(u64::try_from(done)?)
+}
+
+/// Writes what is left of `from` at the position of `iocb`, as far as that is possible directly;
+/// returns the number of bytes. The position is moved on. The inode lock is held for writing.
+///
+/// Where whole sectors cannot be written in place of whole sectors, nothing is: that is left to the
+/// page cache.
+pub(crate) fn write(
+    inode: &BtrfsInode,
+    iocb: &mut Kiocb<'_, Btrfs>,
+    from: &mut IovIterSource<'_>,
+) -> Result<usize> {
+    let data = inode.data();
+    let fs = data.fs();
+    let sector = fs.sector_size();
+    let pos = u64::try_from(iocb.pos())?;
+    let wanted = u64::try_from(from.len())?;
+    let end = pos.checked_add(wanted).ok_or(EFBIG)?;
+    let inline = matches!(data.extent_at(0)?.place, Place::Inline { .. });
+    if pos % sector != 0 || wanted % sector != 0 || inline {
+        return Ok(0);
+    }
+    if inode.invalidate_pages(pos..end, false).is_err() {
+        return Ok(0);
+    }
+    let _direct = inode.begin_direct_io();
+    let csums = writeback::wants_csums(data);
+    let mut hint = None;
+    let mut at = pos;
+    while at < end {
+        let want = end.saturating_sub(at).min(EXTENT);
+        let mut reserved = match fs.space().reserve_data(want) {
+            Ok(reserved) => reserved,
+            Err(_) if at > pos => break,
+            Err(e) => return Err(e),
+        };
+        let found = reserved.allocate(want, sector, hint)?;
+        drop(reserved);
+        hint = found.logical.checked_add(found.len);
+        let part = at..at.saturating_add(found.len);
+        match write_extent(inode, part.clone(), found, csums, from) {
+            Ok(()) => at = part.end,
+            Err(e) if at == pos => return Err(e),
+            Err(_) => break,
+        }
+        // What a mapping brought into the page cache meanwhile is old.
+        let _ = inode.invalidate_pages(part, false);
+    }
+    let done = usize::try_from(at - pos)?;
+    iocb.advance(done)?;
+    // Whoever could not be written in full is told so, not tried again.
+    from.advance(match at < end {
+        true => from.len(),
+        false => 0,
+    });
+    Ok(done)
+}
+
+/// Writes one extent, of which `part` is the place in the file.
+fn write_extent(
+    inode: &BtrfsInode,
+    part: core::ops::Range<u64>,
+    found: crate::space::Range,
+    csums: bool,
+    from: &mut IovIterSource<'_>,
+) -> Result {
+    let data = inode.data();
+    let (fs, file) = (data.fs(), data.file()?);
+    let target = Target {
+        disk: found.logical,
+        disk_len: found.len,
+        ram: found.len,
+        compression: Compression::None,
+        within: None,
+    };
+    let parts = usize::try_from(found.len.div_ceil(PART))?;
+    let geometry = fs.volume().geometry();
+    let ordered = file.launch(part.clone()).and_then(|delayed| {
+        drop(delayed);
+        Ordered::new(geometry, part.clone(), target, parts, csums, true)
+    });
+    let ordered = ordered.inspect_err(|_| {
+        fs.space().unalloc(found.logical, found.len);
+        file.land(part.clone());
+    })?;
+    let mut at = 0;
+    while at < found.len {
+        let len = found.len.saturating_sub(at).min(PART);
+        match take(from, len) {
+            Ok(buf) => ordered.write(data, at, buf, true, csums),
+            Err(e) => ordered.fail(e),
+        }
+        at = at.saturating_add(len);
+    }
+    ordered.wait(inode, i64::try_from(part.end)?)
+}
+
+/// Copies the next `len` bytes to a buffer. `EFAULT` if they are not there.
+fn take(from: &mut IovIterSource<'_>, len: u64) -> Result<IoBuf> {
+    let len = usize::try_from(len)?;
+    let mut buf = IoBuf::alloc(len)?;
+    let mut missing = 0;
+    buf.for_each_slice_mut(0..len, |piece| {
+        let copied = from.copy_from_iter(piece);
+        missing += piece.len() - copied;
+    })?;
+    match missing {
+        0 => Ok(buf),
+        _ => Err(EFAULT),
+    }
 }

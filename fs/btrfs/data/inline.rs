@@ -3,14 +3,93 @@
 //! Data that is in the tree itself: inline extents, and the targets of symbolic links,
 //! which are inline extents too.
 
-use btrfs_format::file_extent::{Compression, FileExtent};
+use btrfs_format::file_extent::{file_extent_type, Compression, FileExtent, FileExtentHeader};
+use btrfs_format::inode::InodeFlags;
+use core::ops::Range;
 use kernel::prelude::*;
+use kfs::block::IoBuf;
 use kfs::iomap::FolioRange;
 use kfs::mem::KBuf;
 
 use super::decode;
 use super::extent::{Extent, Place, MAX_PACKED};
+use super::replace;
+use super::{item, replace::MOST};
 use crate::inode::Inode;
+use crate::vfs::BtrfsInode;
+
+/// Bytes in front of the data of an inline extent.
+const HEADER: u64 = 21;
+
+/// Whether the dirty bytes `range`, which are all of the file, go into an item; then how many.
+pub(super) fn may_be(inode: &BtrfsInode, range: &Range<u64>) -> Option<u64> {
+    let data = inode.data();
+    let fs = data.fs();
+    let size = u64::try_from(inode.size()).ok()?;
+    let body = u64::try_from(fs.volume().geometry().body_size()).ok()?;
+    let limit = fs.options().max_inline;
+    let limit = limit.min(body.saturating_sub(25 + HEADER));
+    let limit = limit.min(fs.sector_size().saturating_sub(1));
+    let small = range.start == 0 && size > 0 && size <= range.end && size <= limit;
+    let prealloc = data.flags().contains(InodeFlags::PREALLOC)
+        || data.file().is_ok_and(|file| file.has_prealloc());
+    (small && !prealloc).then_some(size)
+}
+
+/// Writes all of a file, `size` bytes, into an item, and ends the writeback of its folios.
+///
+/// Without memory, or when the transaction fails, that is an error of the write. `ended` is called
+/// when the items are put.
+pub(super) fn write(inode: &BtrfsInode, size: u64, folios: Result<IoBuf>, ended: impl FnOnce()) {
+    let whole = 0..inode.data().fs().sector_size();
+    let result = folios
+        .as_ref()
+        .map_err(|e| *e)
+        .and_then(|buf| put(inode, size, buf));
+    if let (Err(_), Ok(file)) = (result, inode.data().file()) {
+        file.land(whole);
+    }
+    ended();
+    if let Ok(buf) = folios {
+        buf.finish(result);
+    }
+}
+
+fn put(inode: &BtrfsInode, size: u64, folios: &IoBuf) -> Result {
+    let data = inode.data();
+    let (fs, file) = (data.fs(), data.file()?);
+    let len = usize::try_from(size)?;
+    let header = usize::try_from(HEADER)?;
+    let mut item = KVec::from_elem(0u8, header.saturating_add(len), GFP_KERNEL)?;
+    folios.copy_out(0, item.get_mut(header..).ok_or(EINVAL)?)?;
+    let whole = 0..fs.sector_size();
+    let count = replace::find(data, &whole, MOST)?.items.len();
+    let demand = replace::demand(count, size.div_ceil(replace::ITEM).saturating_add(4));
+    let mut handle = fs.txn().start(demand.completion())?;
+    let _edit = file.edit();
+    let olds = replace::find(data, &whole, MOST)?;
+    let fields = FileExtentHeader {
+        generation: handle.transid().into(),
+        ram_bytes: size.into(),
+        compression: Compression::None.raw(),
+        encryption: 0,
+        other_encoding: 0.into(),
+        kind: file_extent_type::INLINE,
+    };
+    item.get_mut(..header)
+        .ok_or(EINVAL)?
+        .copy_from_slice(fields.to_disk());
+    let change = || -> Result {
+        let freed = replace::cut(data.tree(), data.ino(), &mut handle, &olds)?;
+        data.tree()
+            .put(&mut handle, replace::key(data.ino(), 0), &item)?;
+        file.count(size, freed);
+        file.land(whole);
+        file.raise_disk_size(size);
+        item::put(inode, &mut handle)
+    };
+    change().inspect_err(|e| fs.txn().abort("inline extent", *e))
+}
 
 impl Inode {
     /// Gives the unpacked bytes of the inline extent `extent` to `f`.
@@ -40,6 +119,19 @@ impl Inode {
         let mut unpacked = KBuf::new(size.next_multiple_of(sector).max(sector), GFP_KERNEL)?;
         decode::unpack(compression, sector, data, &mut unpacked)?;
         f(unpacked.get(..size).ok_or(EUCLEAN)?)
+    }
+
+    /// Copies the bytes of an inline extent from `skip` on to `out`, and zeroes the rest of it.
+    pub(super) fn copy_inline(&self, extent: &Extent, skip: u64, out: &mut [u8]) -> Result {
+        let skip = usize::try_from(skip)?;
+        self.with_inline(extent, |data| {
+            let rest = data.get(skip..).unwrap_or_default();
+            let len = rest.len().min(out.len());
+            let (head, tail) = out.split_at_mut(len);
+            head.copy_from_slice(rest.get(..len).unwrap_or_default());
+            tail.fill(0);
+            Ok(())
+        })
     }
 
     /// Fills `range` with the bytes of an inline extent from `skip` on, and zeroes what is

@@ -1,54 +1,215 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Changing file data in the page cache.
+//!
+//! Before bytes become dirty, space for the whole sectors they lie in is reserved, and the range
+//! is *delayed*: what it becomes on disk is decided at writeback, where
+//! much is known of what there is to write ([`writeback`](super::writeback)).
+//!
+//! A write that begins behind the end of the file zeroes the rest of the last sector first: what
+//! lies there on disk is nobody's business.
 
 use core::ops::Range;
+use kernel::iov::IovIterSource;
 use kernel::prelude::*;
 use kfs::block::IoBuf;
-use kfs::iomap::{IomapWriteOps, Mapping, Purpose, WriteHint, WritebackRange};
+use kfs::fs::Kiocb;
+use kfs::iomap::{
+    IomapWriteOps, Mapping, MappingFlags, MappingKind, Purpose, WriteHint, WritebackRange,
+};
+use kfs::mem::KBuf;
 
-use super::extent::Extent;
-use super::read::FileData;
-use crate::vfs::BtrfsInode;
+use super::extent::{Extent, Place};
+use super::read::{self, FileData};
+use super::truncate;
+use super::writeback::Collected;
+use super::{decode, direct};
+use crate::space::Urgency;
+use crate::vfs::{Btrfs, BtrfsInode};
+
+/// Most bytes reserved at once, unless a folio has more.
+const RESERVE: u64 = 1 << 20;
 
 impl IomapWriteOps for FileData {
-    type WriteContext = ();
+    type WriteContext = Collected;
 
     fn reserve(
-        _inode: &BtrfsInode,
-        _pos: u64,
-        _len: u64,
-        _purpose: Purpose,
+        inode: &BtrfsInode,
+        pos: u64,
+        len: u64,
+        purpose: Purpose,
     ) -> Result<Mapping<Extent>> {
-        Err(EROFS)
+        let data = inode.data();
+        let file = data.file()?;
+        let sector = data.fs().sector_size();
+        let start = pos.checked_div(sector).ok_or(EIO)?.saturating_mul(sector);
+        let end = pos.checked_add(len).ok_or(EFBIG)?;
+        let end = end.checked_next_multiple_of(sector).ok_or(EFBIG)?;
+        let mut end = match purpose.is_fault() {
+            true => end,
+            false => end.min(start.saturating_add(RESERVE)),
+        };
+        loop {
+            let cookie = file.version();
+            let extent = data.extent_at(start)?;
+            end = end.min(extent.end);
+            let empty = matches!(extent.place, Place::Hole | Place::Prealloc { .. });
+            if empty && purpose.is_zero() {
+                let pending = file.pending(start);
+                end = end.min(pending.until);
+                if !pending.yes {
+                    return Ok(mapping(extent, start..end, cookie, MappingKind::Hole));
+                }
+            }
+            let kind = match empty {
+                true => MappingKind::Delalloc,
+                false => MappingKind::Mapped,
+            };
+            let how = match purpose.is_fault() || purpose.is_nowait() {
+                true => Urgency::Nowait,
+                false => Urgency::Normal,
+            };
+            match delay(inode, start..end, how) {
+                Ok(()) => return Ok(mapping(extent, start..end, cookie, kind)),
+                Err(e) if e == ENOSPC && end.saturating_sub(start) > sector => {
+                    let half = (end.saturating_sub(start) / 2).next_multiple_of(sector);
+                    end = start.saturating_add(half);
+                }
+                Err(e) => return Err(e),
+            }
+        }
     }
 
-    fn release(_inode: &BtrfsInode, _range: Range<u64>) {}
+    fn prepare(inode: &BtrfsInode, range: Range<u64>) -> Result {
+        let sector = inode.data().fs().sector_size();
+        let start = range.start - range.start % sector;
+        let end = range.end.checked_next_multiple_of(sector).ok_or(EFBIG)?;
+        delay(inode, start..end, Urgency::Normal)
+    }
 
-    fn is_valid(_inode: &BtrfsInode, _range: Range<u64>, _cookie: u64) -> bool {
-        true
+    fn release(inode: &BtrfsInode, range: Range<u64>) {
+        if let Ok(file) = inode.data().file() {
+            drop(file.undelay(range));
+        }
+    }
+
+    fn is_valid(inode: &BtrfsInode, range: Range<u64>, cookie: u64) -> bool {
+        inode
+            .data()
+            .file()
+            .is_ok_and(|file| file.is_unchanged(&range, cookie))
     }
 
     fn read_for_write(
-        _inode: &BtrfsInode,
-        _mapping: &Mapping<Extent>,
-        _pos: u64,
-        _len: usize,
+        inode: &BtrfsInode,
+        mapping: &Mapping<Extent>,
+        pos: u64,
+        len: usize,
     ) -> Result<IoBuf> {
-        Err(EROFS)
+        let data = inode.data();
+        let extent = &mapping.private;
+        let skip = pos.checked_sub(extent.start).ok_or(EIO)?;
+        match extent.place {
+            Place::Plain { address, .. } => {
+                let address = address.checked_add(skip).ok_or(EUCLEAN)?;
+                read::wait(data, pos, address, IoBuf::alloc(len)?)
+            }
+            Place::Packed(packed) => {
+                let mut out = KBuf::new(len, GFP_KERNEL)?;
+                let size = usize::try_from(packed.size)?;
+                let input = IoBuf::from_buf(KBuf::new(size, GFP_KERNEL)?)?;
+                let input = read::wait(data, pos, packed.address, input)?;
+                let sector = usize::try_from(data.fs().sector_size())?;
+                let unpacked = usize::try_from(packed.unpacked)?;
+                let mut whole = KBuf::new(unpacked.next_multiple_of(sector), GFP_KERNEL)?;
+                let input = input.as_slice().ok_or(EIO)?;
+                decode::unpack(packed.compression, sector, input, &mut whole)?;
+                let from = usize::try_from(skip.saturating_add(u64::from(packed.skip)))?;
+                let source = whole.get(from..from.saturating_add(len)).ok_or(EUCLEAN)?;
+                out.copy_from_slice(source);
+                IoBuf::from_buf(out)
+            }
+            Place::Inline { .. } => {
+                let mut out = KBuf::new(len, GFP_KERNEL)?;
+                data.copy_inline(extent, skip, &mut out)?;
+                IoBuf::from_buf(out)
+            }
+            Place::Hole | Place::Prealloc { .. } => IoBuf::from_buf(KBuf::zeroed(len, GFP_KERNEL)?),
+        }
     }
 
     fn writeback(
-        _inode: &BtrfsInode,
-        _ctx: &mut (),
-        _hint: WriteHint,
-        _pos: u64,
+        inode: &BtrfsInode,
+        ctx: &mut Collected,
+        hint: WriteHint,
+        pos: u64,
         range: WritebackRange,
     ) {
-        range.finish(Err(EROFS));
+        ctx.add(inode, hint.wait, pos, range);
     }
 
-    fn submit_writeback(_inode: &BtrfsInode, _ctx: (), _hint: WriteHint) -> Result {
+    fn submit_writeback(inode: &BtrfsInode, ctx: Collected, hint: WriteHint) -> Result {
+        ctx.end(inode, hint.wait);
         Ok(())
+    }
+}
+
+fn mapping(extent: Extent, range: Range<u64>, cookie: u64, kind: MappingKind) -> Mapping<Extent> {
+    Mapping {
+        kind,
+        offset: range.start,
+        length: range.end.saturating_sub(range.start),
+        addr: None,
+        flags: MappingFlags::NONE,
+        cookie,
+        private: extent,
+    }
+}
+
+/// Sees to it that space is reserved for `range`, whole sectors.
+fn delay(inode: &BtrfsInode, range: Range<u64>, how: Urgency) -> Result {
+    let data = inode.data();
+    let file = data.file()?;
+    loop {
+        let missing = file.missing(&range);
+        let reserved = match missing {
+            0 => None,
+            bytes => Some(data.fs().space().reserve_data_as(bytes, how)?),
+        };
+        match file.delay(range.clone(), reserved) {
+            Ok(_) => return Ok(()),
+            // Writeback took some of it meanwhile.
+            Err(e) if e == EAGAIN => {}
+            Err(e) => return Err(e),
+        }
+    }
+}
+
+/// Writes to a file, as `write(2)` does.
+pub(crate) fn write(iocb: &mut Kiocb<'_, Btrfs>, from: &mut IovIterSource<'_>) -> Result<usize> {
+    if iocb.nowait() {
+        return Err(EAGAIN);
+    }
+    let inode = iocb.file().inode();
+    let lock = inode.lock_exclusive();
+    if iocb.check_write(from)? == 0 {
+        return Ok(0);
+    }
+    let (pos, size) = (u64::try_from(iocb.pos())?, u64::try_from(inode.size())?);
+    if pos > size {
+        truncate::expand(inode, size, pos)?;
+    }
+    iocb.modified()?;
+    let mut direct = 0;
+    if iocb.is_direct() {
+        direct = direct::write(inode, iocb, from)?;
+        if from.is_empty() {
+            return Ok(direct);
+        }
+    }
+    let written = iocb.write_buffered::<FileData>(from, &lock);
+    match iocb.is_direct() {
+        true => iocb.end_direct_write(from, direct, written),
+        false => written,
     }
 }

@@ -3,16 +3,17 @@
 //! Operations on regular files.
 
 use btrfs_format::types::Generation;
-use kernel::iov::IovIterDest;
+use core::ops::Range;
+use kernel::iov::{IovIterDest, IovIterSource};
 use kernel::prelude::*;
-use kfs::fs::{FiemapInfo, File, FileOperations, Kiocb, SeekKind};
+use kfs::fs::{Fallocate, FiemapInfo, File, FileOperations, Kiocb, SeekKind};
 use kfs::iomap;
 
 use super::{Btrfs, BtrfsInode, Node};
 use crate::data::fiemap::{self, Reported};
 use crate::data::read::FileData;
 use crate::data::shared::Sharing;
-use crate::data::{direct, extent};
+use crate::data::{direct, extent, fallocate, write};
 use crate::ioctl;
 
 #[vtable]
@@ -23,6 +24,14 @@ impl FileOperations for Node {
         let inode = iocb.file().inode();
         let pos = u64::try_from(iocb.pos())?;
         direct::read(inode, pos, iocb.nowait(), to)
+    }
+
+    fn write(iocb: &mut Kiocb<'_, Btrfs>, from: &mut IovIterSource<'_>) -> Result<usize> {
+        write::write(iocb, from)
+    }
+
+    fn fallocate(file: &File<Btrfs>, what: Fallocate, keep: bool, range: Range<u64>) -> Result {
+        fallocate::run(file, what, keep, range)
     }
 
     fn seek(inode: &BtrfsInode, pos: i64, kind: SeekKind) -> Result<i64> {
@@ -70,8 +79,14 @@ impl FileOperations for Node {
         ioctl::run(file, cmd, arg)
     }
 
-    fn fsync(_file: &File<Btrfs>, _start: i64, _end: i64, _datasync: bool) -> Result {
-        // Nothing is ever dirty while only reading is there.
+    fn open(inode: &BtrfsInode, _file: &File<Btrfs>) -> Result {
+        // Bytes must not change between their checksum and the device.
+        inode.set_stable_writes();
         Ok(())
+    }
+
+    fn fsync(file: &File<Btrfs>, start: i64, end: i64, _datasync: bool) -> Result {
+        file.write_and_wait(start, end)?;
+        file.inode().data().fs().txn().commit()
     }
 }

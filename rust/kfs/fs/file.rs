@@ -117,9 +117,9 @@ impl<T: FileSystem> Drop for WriteAccess<'_, T> {
 /// Points to a valid `struct kiocb` of a file of `T`, used by the current task alone.
 pub struct Kiocb<'a, T: FileSystem>(*mut bindings::kiocb, PhantomData<&'a mut T>);
 
-impl<T: FileSystem> Kiocb<'_, T> {
+impl<'a, T: FileSystem> Kiocb<'a, T> {
     /// The file.
-    pub fn file(&self) -> &File<T> {
+    pub fn file(&self) -> &'a File<T> {
         // SAFETY: By the type invariant.
         unsafe { File::from_raw((*self.0).ki_filp) }
     }

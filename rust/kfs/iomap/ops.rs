@@ -108,6 +108,10 @@ pub trait IomapWriteOps: IomapOps {
         purpose: Purpose,
     ) -> Result<Mapping<Self::Private>>;
 
+    /// Does what [`reserve`](Self::reserve) could not do for a fault, and failed with `EAGAIN`:
+    /// no folio is locked now. Another try follows.
+    fn prepare(inode: &Self::Inode, range: Range<u64>) -> Result;
+
     /// Undoes [`reserve`](Self::reserve) for whole blocks that did not become dirty. A range
     /// that was not reserved, or is not any more, is left alone.
     ///

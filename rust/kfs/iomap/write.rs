@@ -4,14 +4,33 @@
 
 use super::{InodeRef, IomapWriteOps, Mapping, Purpose};
 use crate::{bindings, mem};
-use core::{ffi::c_int, marker::PhantomData, ptr::null_mut, ptr::NonNull};
+use core::{
+    ffi::c_int,
+    marker::PhantomData,
+    ops::Range,
+    ptr::{null_mut, NonNull},
+};
 use kernel::prelude::*;
 
 /// The state of a write, on the stack of the function that drives it; iomap carries its
 /// address as its `private` pointer.
 struct State<T: IomapWriteOps> {
     mapping: Option<Mapping<T::Private>>,
+    /// The range for which there was nothing to be had without waiting.
+    refused: Option<Range<u64>>,
 }
+
+impl<T: IomapWriteOps> State<T> {
+    fn new() -> Self {
+        Self {
+            mapping: None,
+            refused: None,
+        }
+    }
+}
+
+/// How often a fault is tried.
+const TRIES: u32 = 8;
 
 /// The tables of callbacks for `T`.
 struct Tables<T>(PhantomData<T>);
@@ -42,7 +61,7 @@ pub(crate) unsafe fn buffered_write<T: IomapWriteOps>(
     iocb: *mut bindings::kiocb,
     from: *mut bindings::iov_iter,
 ) -> isize {
-    let mut state = State::<T> { mapping: None };
+    let mut state = State::<T>::new();
     // SAFETY: As promised by the caller. The tables are constants, the state lives during the
     // call.
     unsafe {
@@ -64,9 +83,25 @@ pub(crate) unsafe fn buffered_write<T: IomapWriteOps>(
 pub(crate) unsafe fn page_mkwrite<T: IomapWriteOps>(
     vmf: *mut bindings::vm_fault,
 ) -> bindings::vm_fault_t {
-    let mut state = State::<T> { mapping: None };
-    // SAFETY: As in `buffered_write`.
-    unsafe { bindings::iomap_page_mkwrite(vmf, &Tables::<T>::OPS, (&raw mut state).cast()) }
+    let mut ret = 0;
+    for _ in 0..TRIES {
+        let mut state = State::<T>::new();
+        // SAFETY: As in `buffered_write`.
+        ret = unsafe {
+            bindings::iomap_page_mkwrite(vmf, &Tables::<T>::OPS, (&raw mut state).cast())
+        };
+        let Some(range) = state.refused.take() else {
+            break;
+        };
+        // SAFETY: Called by the VM with valid arguments; a mapping holds its file.
+        let inode = NonNull::new(unsafe { (*bindings::kfs_vmf_file(vmf)).f_inode });
+        // SAFETY: The inode of an open file of `T`.
+        let inode = inode.map(|inode| unsafe { T::Inode::from_raw(inode) });
+        if inode.is_none_or(|inode| T::prepare(inode, range).is_err()) {
+            break;
+        }
+    }
+    ret
 }
 
 /// Fills `len` bytes from `pos` on with zeroes, through the page cache.
@@ -79,7 +114,7 @@ pub(crate) unsafe fn zero_range<T: IomapWriteOps>(
     pos: i64,
     len: i64,
 ) -> Result {
-    let mut state = State::<T> { mapping: None };
+    let mut state = State::<T>::new();
     // SAFETY: As in `buffered_write`.
     kernel::error::to_result(unsafe {
         bindings::iomap_zero_range(
@@ -141,7 +176,14 @@ unsafe extern "C" fn next<T: IomapWriteOps>(
             unsafe { (*state.cast::<State<T>>().as_ptr()).mapping = Some(mapping) };
             1
         }
-        Err(e) => e.to_errno(),
+        Err(e) => {
+            if let (true, Ok(pos)) = (e == EAGAIN, u64::try_from(pos)) {
+                // SAFETY: As promised by the caller.
+                let state = unsafe { &mut *state.cast::<State<T>>().as_ptr() };
+                state.refused = Some(pos..pos.saturating_add(len));
+            }
+            e.to_errno()
+        }
     }
 }
 

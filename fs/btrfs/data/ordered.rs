@@ -1,0 +1,310 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Ordered extents: data on its way to disk, and what happens when it arrived.
+//!
+//! The items of a file name new data only after it was written, so no durable item names data
+//! that is not durable. An ordered extent is one allocation, written by several requests; the
+//! last one to end puts the items, and only then lets go of the folios: whoever waited for them
+//! finds the file's items as they will be committed.
+//!
+//! Nothing of the file system is held here but through the folios: when they are let go, it may
+//! be unmounted.
+
+use btrfs_format::file_extent::{Compression, DiskExtent};
+use btrfs_format::geometry::Geometry;
+use btrfs_format::types::Logical;
+use core::ops::Range;
+use kernel::prelude::*;
+use kernel::sync::{new_mutex, Arc, Completion, Mutex};
+use kfs::block::IoBuf;
+
+use super::item;
+use super::replace::{self, MOST};
+use crate::inode::Inode;
+use crate::vfs::BtrfsInode;
+use crate::volume::{Checksum, DataWrite, DataWriteClient};
+
+/// Most bytes of one request: checksums of the next are computed while it is written.
+pub(super) const PART: u64 = 1 << 20;
+
+/// Where data goes.
+#[derive(Clone, Copy)]
+pub(super) struct Target {
+    /// Address.
+    pub(super) disk: Logical,
+    /// Bytes on disk.
+    pub(super) disk_len: u64,
+    /// Bytes once unpacked.
+    pub(super) ram: u64,
+    /// How it is compressed.
+    pub(super) compression: Compression,
+    /// In an extent that was allocated before, and has items: which one, and whether it was never
+    /// written.
+    pub(super) within: Option<(DiskExtent, bool)>,
+}
+
+/// Data of a file on its way to disk.
+#[pin_data]
+pub(super) struct Ordered {
+    geometry: Geometry,
+    /// What it is of the file.
+    range: Range<u64>,
+    target: Target,
+    #[pin]
+    state: Mutex<State>,
+    /// Whoever waits, and does the rest; else the last request does it.
+    #[pin]
+    done: Completion,
+    waited: bool,
+}
+
+struct State {
+    /// Requests that did not end yet.
+    left: usize,
+    result: Result,
+    /// Buffers of requests that ended, and whatever else holds folios.
+    bufs: KVec<IoBuf>,
+    /// The checksums; empty if there are none.
+    csums: KVVec<u8>,
+}
+
+/// A request of an ordered extent.
+struct Part(Arc<Ordered>);
+
+impl DataWriteClient for Part {
+    fn done(self, buf: IoBuf, result: Result) {
+        self.0.part_done(buf, result);
+    }
+}
+
+impl Ordered {
+    /// For the bytes `range` of a file, that go to `target` in `parts` requests. The range is
+    /// in flight.
+    pub(super) fn new(
+        geometry: &Geometry,
+        range: Range<u64>,
+        target: Target,
+        parts: usize,
+        with_csums: bool,
+        waited: bool,
+    ) -> Result<Arc<Self>> {
+        let mut csums = KVVec::new();
+        if with_csums {
+            let sectors = usize::try_from(target.disk_len / u64::from(geometry.sectorsize))?;
+            let bytes = sectors.checked_mul(geometry.csum_type.size());
+            csums.reserve(bytes.ok_or(EINVAL)?, GFP_KERNEL)?;
+        }
+        // The requests' buffers, and one that the folios of compressed data are in.
+        let bufs = KVec::with_capacity(parts.saturating_add(1), GFP_KERNEL)?;
+        let state = State {
+            left: parts,
+            result: Ok(()),
+            bufs,
+            csums,
+        };
+        Arc::pin_init(
+            pin_init!(Self {
+                geometry: *geometry,
+                range,
+                target,
+                state <- new_mutex!(state, "btrfs-ordered"),
+                done <- Completion::new(),
+                waited,
+            }),
+            GFP_KERNEL,
+        )
+    }
+
+    /// Keeps folios until the end, whose bytes are in no request as they are.
+    pub(super) fn keep(&self, folios: IoBuf) {
+        self.put_buf(folios);
+    }
+
+    fn put_buf(&self, buf: IoBuf) {
+        // Room was made in the beginning.
+        drop(self.state.lock().bufs.push_within_capacity(buf));
+    }
+
+    /// Writes the next bytes, which begin `at` bytes behind the address of the extent.
+    pub(super) fn write(
+        self: &Arc<Self>,
+        inode: &Inode,
+        at: u64,
+        buf: IoBuf,
+        sync: bool,
+        with_csums: bool,
+    ) {
+        let added = match with_csums {
+            true => self.add_csums(&buf),
+            false => Ok(()),
+        };
+        let logical = self.target.disk.checked_add(at).ok_or(EINVAL);
+        match added.and(logical) {
+            Ok(logical) => inode.fs().volume().write_data(DataWrite {
+                logical,
+                buf,
+                sync,
+                client: Part(self.clone()),
+            }),
+            Err(e) => self.part_done(buf, Err(e)),
+        }
+    }
+
+    /// Ends a request that could not be made.
+    pub(super) fn fail(self: &Arc<Self>, error: Error) {
+        self.part_done(IoBuf::new(), Err(error));
+    }
+
+    fn add_csums(&self, buf: &IoBuf) -> Result {
+        let geometry = &self.geometry;
+        let sector = usize::try_from(geometry.sectorsize)?;
+        let mut at = 0;
+        let mut state = self.state.lock();
+        while at < buf.len() {
+            let next = at.saturating_add(sector);
+            let csum = Checksum::of_buf(geometry.csum_type, buf, at..next)?;
+            state.csums.extend_from_slice(csum.as_slice(), GFP_KERNEL)?;
+            at = next;
+        }
+        Ok(())
+    }
+
+    fn part_done(self: &Arc<Self>, buf: IoBuf, result: Result) {
+        let last = {
+            let mut state = self.state.lock();
+            drop(state.bufs.push_within_capacity(buf));
+            if state.result.is_ok() {
+                state.result = result;
+            }
+            state.left = state.left.saturating_sub(1);
+            state.left == 0
+        };
+        if !last {
+            return;
+        }
+        if self.waited {
+            self.done.complete_all();
+            return;
+        }
+        let bufs = core::mem::take(&mut self.state.lock().bufs);
+        let inode = bufs
+            .iter()
+            .find_map(|buf| buf.written_inode::<BtrfsInode>());
+        let result = inode.ok_or(EIO).and_then(|inode| self.settle(inode));
+        for buf in bufs {
+            buf.finish(result);
+        }
+    }
+
+    /// Waits until all is written, raises the size of the file to the end of what was, and
+    /// puts the items. The inode lock is held for writing.
+    pub(super) fn wait(&self, inode: &BtrfsInode, end: i64) -> Result {
+        self.done.wait_for_completion();
+        if self.state.lock().result.is_ok() && end > inode.size() {
+            inode.set_size(end);
+        }
+        self.settle(inode)
+    }
+
+    /// All requests ended: puts the items, or gives the space back.
+    fn settle(&self, inode: &BtrfsInode) -> Result {
+        let (written, csums) = {
+            let mut state = self.state.lock();
+            (state.result, core::mem::take(&mut state.csums))
+        };
+        let mut born = self.target.within.is_some();
+        let result = written.and_then(|()| self.put_items(inode, csums, &mut born));
+        if let Err(e) = result {
+            if !born {
+                let space = inode.data().fs().space();
+                space.unalloc(self.target.disk, self.target.disk_len);
+            }
+            if let Ok(file) = inode.data().file() {
+                file.land(self.range.clone());
+            }
+            let data = inode.data();
+            data.fs().log().warn_limited(format_args!(
+                "failed to write [{}, {}) of inode {} in tree {} (error {})",
+                self.range.start,
+                self.range.end,
+                data.ino(),
+                data.subvol().id(),
+                e.to_errno()
+            ));
+        }
+        result
+    }
+
+    /// Puts the items of the file. `born` becomes true when the extent is the transaction's.
+    fn put_items(&self, inode: &BtrfsInode, csums: KVVec<u8>, born: &mut bool) -> Result {
+        let data = inode.data();
+        let (fs, file) = (data.fs(), data.file()?);
+        let mut csums = (!csums.is_empty()).then_some(csums);
+        let mut at = self.range.start;
+        while at < self.range.end {
+            let rest = at..self.range.end;
+            let count = replace::find(data, &rest, MOST)?.items.len();
+            let demand = replace::demand(count, 4).completion();
+            let mut handle = fs.txn().start(demand)?;
+            let edit = file.edit();
+            // What a neighbour cut meanwhile can be no more than two.
+            let olds = replace::find(data, &rest, count.saturating_add(2))?;
+            if !*born {
+                let csums = csums.take();
+                handle.born(self.target.disk, self.target.disk_len, csums)?;
+                *born = true;
+            }
+            let freed = replace::cut(data.tree(), data.ino(), &mut handle, &olds)
+                .and_then(|freed| {
+                    self.put_extent(inode, &mut handle, &olds.range)?;
+                    Ok(freed)
+                })
+                .inspect_err(|e| fs.txn().abort("ordered extent", *e))?;
+            let part = olds.range.end.saturating_sub(olds.range.start);
+            file.count(part, freed);
+            fs.space().note_freed(freed);
+            at = olds.range.end;
+            if at >= self.range.end {
+                file.land(self.range.clone());
+                file.raise_disk_size(u64::try_from(inode.size())?);
+            } else {
+                file.changed(olds.range.clone());
+            }
+            item::put(inode, &mut handle).inspect_err(|e| fs.txn().abort("ordered extent", *e))?;
+            drop(edit);
+        }
+        Ok(())
+    }
+
+    /// Puts the item of a part of the extent.
+    fn put_extent(
+        &self,
+        inode: &BtrfsInode,
+        handle: &mut crate::txn::Handle<'_>,
+        part: &Range<u64>,
+    ) -> Result {
+        let data = inode.data();
+        let skipped = part.start.saturating_sub(self.range.start);
+        let num_bytes = part.end.saturating_sub(part.start);
+        let extent = match &self.target.within {
+            None => DiskExtent {
+                generation: handle.transid(),
+                ram_bytes: self.target.ram,
+                compression: self.target.compression,
+                disk_bytenr: self.target.disk,
+                disk_num_bytes: self.target.disk_len,
+                offset: skipped,
+                num_bytes,
+            },
+            Some((whole, _)) => {
+                let first = self.target.disk.get().checked_sub(whole.disk_bytenr.get());
+                DiskExtent {
+                    offset: first.ok_or(EUCLEAN)?.saturating_add(skipped),
+                    num_bytes,
+                    ..*whole
+                }
+            }
+        };
+        replace::put_extent(data.tree(), data.ino(), handle, part.start, &extent, false)
+    }
+}
