@@ -128,7 +128,8 @@ pub(crate) fn write(
     if pos % sector != 0 || wanted % sector != 0 || inline {
         return Ok(0);
     }
-    if inode.invalidate_pages(pos..end, false).is_err() {
+    inode.write_and_wait(pos..end)?;
+    if inode.invalidate_pages(pos..end).is_err() {
         return Ok(0);
     }
     let _direct = inode.begin_direct_io();
@@ -152,7 +153,7 @@ pub(crate) fn write(
             Err(_) => break,
         }
         // What a mapping brought into the page cache meanwhile is old.
-        let _ = inode.invalidate_pages(part, false);
+        let _ = inode.invalidate_pages(part);
     }
     let done = usize::try_from(at - pos)?;
     iocb.advance(done)?;

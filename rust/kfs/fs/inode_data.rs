@@ -11,7 +11,7 @@ use crate::{
     iomap::{zero_range, IomapWriteOps},
 };
 use core::ops::Range;
-use kernel::{error::to_result, prelude::*};
+use kernel::{error::to_result, page::PAGE_SHIFT, prelude::*};
 
 /// The inode lock, held for writing.
 pub struct ExclusiveLock<'a, T: FileSystem>(&'a INode<T>);
@@ -143,13 +143,14 @@ impl<T: FileSystem> INode<T> {
         to_result(unsafe { bindings::filemap_flush(self.mapping()) })
     }
 
-    /// Writes a range of bytes out and takes it from the page cache. `EAGAIN` if `nowait` is
-    /// set and something is there.
-    pub fn invalidate_pages(&self, range: Range<u64>, nowait: bool) -> Result {
+    /// Takes the folios of a range of bytes that are not dirty from the page cache. `EBUSY` if
+    /// there are others.
+    pub fn invalidate_pages(&self, range: Range<u64>) -> Result {
         let (first, last) = last(&range)?;
+        let index = |pos: i64| usize::try_from(pos).unwrap_or(0) >> PAGE_SHIFT;
         // SAFETY: Valid by the type invariant.
         to_result(unsafe {
-            bindings::filemap_invalidate_pages(self.mapping(), first, last, nowait)
+            bindings::invalidate_inode_pages2_range(self.mapping(), index(first), index(last))
         })
     }
 
