@@ -3,6 +3,7 @@
 //! `fallocate(2)`: space for ranges of files, and holes in them.
 
 use btrfs_format::file_extent::{Compression, DiskExtent};
+use btrfs_format::inode::InodeFlags;
 use btrfs_format::superblock::Incompat;
 use core::ops::Range;
 use kernel::prelude::*;
@@ -11,7 +12,8 @@ use kfs::fs::{Fallocate, File, InvalidateLock};
 use super::extent::Place;
 use super::read::FileData;
 use super::replace::{self, MOST};
-use super::{item, truncate};
+use super::truncate;
+use crate::inode::store::store;
 use crate::vfs::{Btrfs, BtrfsInode};
 
 /// Largest extent that is allocated without being written, bytes.
@@ -121,7 +123,7 @@ fn punch(inode: &BtrfsInode, range: Range<u64>) -> Result {
             }
             file.count(0, freed);
             file.changed(part.clone());
-            item::put(inode, &mut handle)?;
+            store(&mut handle, inode)?;
             Ok(freed)
         };
         let freed = change().inspect_err(|e| fs.txn().abort("punch", *e))?;
@@ -183,13 +185,13 @@ fn put_prealloc(inode: &BtrfsInode, part: Range<u64>, new: DiskExtent) -> Result
     };
     let (tree, ino) = (data.tree(), data.ino());
     handle.born(new.disk_bytenr, new.disk_num_bytes, None)?;
-    file.set_prealloc();
+    data.change_flags(InodeFlags::PREALLOC, InodeFlags(0));
     let mut change = || -> Result {
         replace::cut(tree, ino, &mut handle, &olds)?;
         replace::put_extent(tree, ino, &mut handle, part.start, &new, true)?;
         file.count(new.num_bytes, 0);
         file.changed(part.clone());
-        item::put(inode, &mut handle)
+        store(&mut handle, inode)
     };
     change().inspect_err(|e| fs.txn().abort("preallocation", *e))
 }

@@ -14,7 +14,8 @@ use kfs::mem::KBuf;
 use super::decode;
 use super::extent::{Extent, Place, MAX_PACKED};
 use super::replace;
-use super::{item, replace::MOST};
+use super::replace::MOST;
+use crate::inode::store::store;
 use crate::inode::Inode;
 use crate::vfs::BtrfsInode;
 
@@ -31,9 +32,7 @@ pub(super) fn may_be(inode: &BtrfsInode, range: &Range<u64>) -> Option<u64> {
     let limit = limit.min(body.saturating_sub(25 + HEADER));
     let limit = limit.min(fs.sector_size().saturating_sub(1));
     let small = range.start == 0 && size > 0 && size <= range.end && size <= limit;
-    let prealloc = data.flags().contains(InodeFlags::PREALLOC)
-        || data.file().is_ok_and(|file| file.has_prealloc());
-    (small && !prealloc).then_some(size)
+    (small && !data.flags().contains(InodeFlags::PREALLOC)).then_some(size)
 }
 
 /// Writes all of a file, `size` bytes, into an item, and ends the writeback of its folios.
@@ -86,7 +85,7 @@ fn put(inode: &BtrfsInode, size: u64, folios: &IoBuf) -> Result {
         file.count(size, freed);
         file.land(whole);
         file.raise_disk_size(size);
-        item::put(inode, &mut handle)
+        store(&mut handle, inode)
     };
     change().inspect_err(|e| fs.txn().abort("inline extent", *e))
 }

@@ -19,7 +19,6 @@ pub(crate) mod extent;
 pub(crate) mod fallocate;
 pub(crate) mod fiemap;
 mod inline;
-mod item;
 mod ordered;
 mod ranges;
 pub(crate) mod read;

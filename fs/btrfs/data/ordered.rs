@@ -18,8 +18,8 @@ use kernel::prelude::*;
 use kernel::sync::{new_mutex, Arc, Completion, Mutex};
 use kfs::block::IoBuf;
 
-use super::item;
 use super::replace::{self, MOST};
+use crate::inode::store::store;
 use crate::inode::Inode;
 use crate::vfs::BtrfsInode;
 use crate::volume::{Checksum, DataWrite, DataWriteClient};
@@ -270,7 +270,7 @@ impl Ordered {
             } else {
                 file.changed(olds.range.clone());
             }
-            item::put(inode, &mut handle).inspect_err(|e| fs.txn().abort("ordered extent", *e))?;
+            store(&mut handle, inode).inspect_err(|e| fs.txn().abort("ordered extent", *e))?;
             drop(edit);
         }
         Ok(())

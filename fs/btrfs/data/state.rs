@@ -20,10 +20,7 @@
 
 use core::ops::Range;
 use kernel::prelude::*;
-use kernel::sync::{
-    atomic::{Atomic, Relaxed},
-    new_mutex, Mutex,
-};
+use kernel::sync::{new_mutex, Mutex};
 
 use super::cache::ExtentCache;
 use super::extent::{Extent, Extents};
@@ -41,8 +38,6 @@ pub(crate) struct FileState {
     edit: Mutex<()>,
     #[pin]
     inner: Mutex<Inner>,
-    /// The file has, or had, preallocated extents.
-    prealloc: Atomic<bool>,
 }
 
 struct Inner {
@@ -83,23 +78,12 @@ impl FileState {
         pin_init!(Self {
             edit <- new_mutex!((), "btrfs-file-edit"),
             inner <- new_mutex!(inner, "btrfs-file"),
-            prealloc: Atomic::new(false),
         })
     }
 
     /// The right to change the items of the file's extents. To be taken under a handle.
     pub(crate) fn edit(&self) -> impl Sized + '_ {
         self.edit.lock()
-    }
-
-    /// Notes that the file has preallocated extents.
-    pub(crate) fn set_prealloc(&self) {
-        self.prealloc.store(true, Relaxed);
-    }
-
-    /// Whether preallocated extents were put since the inode came into memory.
-    pub(crate) fn has_prealloc(&self) -> bool {
-        self.prealloc.load(Relaxed)
     }
 
     /// The number of the last change.

@@ -15,9 +15,9 @@ use core::ops::Range;
 use kernel::prelude::*;
 
 use super::extent::Place;
-use super::item;
 use super::read::FileData;
 use super::replace::{self, MOST};
+use crate::inode::store::store;
 use crate::vfs::BtrfsInode;
 
 /// Makes the file `inode`, which is `old` bytes long, ready to have bytes at `new`, behind its
@@ -59,7 +59,7 @@ pub(super) fn put_holes(inode: &BtrfsInode, range: Range<u64>) -> Result {
                 }
                 from = from.max(end);
             }
-            item::put(inode, &mut handle)
+            store(&mut handle, inode)
         };
         change().inspect_err(|e| fs.txn().abort("hole", *e))?;
         file.changed(olds.range.clone());
@@ -105,7 +105,7 @@ pub(super) fn extend(inode: &BtrfsInode, size: u64) -> Result {
     inode.set_size(new);
     inode.size_extended(old, new);
     data.file()?.raise_disk_size(size);
-    item::put(inode, &mut handle)
+    store(&mut handle, inode)
 }
 
 fn shorten(inode: &BtrfsInode, size: u64) -> Result {
@@ -132,6 +132,19 @@ fn shorten(inode: &BtrfsInode, size: u64) -> Result {
     Ok(())
 }
 
+/// For a file that is to be removed: takes all items of extents out if they are many. Returns how
+/// many are left.
+pub(crate) fn drop_many(inode: &BtrfsInode) -> Result<u64> {
+    let data = inode.data();
+    let count = replace::find_last(data, 0, MOST)?.items.len();
+    if count < MOST {
+        data.fs().space().note_freed(data.file()?.bytes());
+        return Ok(u64::try_from(count)?);
+    }
+    drop_extents(inode, 0)?;
+    Ok(0)
+}
+
 /// Takes everything from offset `from` on, rounded up to sectors, out of the items of `inode`,
 /// and lowers the size in its item to `from`.
 ///
@@ -156,7 +169,7 @@ pub(crate) fn drop_extents(inode: &BtrfsInode, from: u64) -> Result {
             true => from,
             false => reached,
         });
-        item::put(inode, &mut handle).inspect_err(|e| fs.txn().abort("truncate", *e))?;
+        store(&mut handle, inode).inspect_err(|e| fs.txn().abort("truncate", *e))?;
         if reached <= edge {
             return Ok(());
         }

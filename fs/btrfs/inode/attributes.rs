@@ -10,6 +10,7 @@ use kfs::fs::{FileAttr, SetAttr, XattrSet};
 use super::facts::{self, fsflag};
 use super::load;
 use super::store::{store, store_alone};
+use crate::data::truncate;
 use crate::dir::entries::most_bytes;
 use crate::edits::{complete, Edits};
 use crate::mount::options::{Algorithm, Flags};
@@ -39,7 +40,7 @@ pub(crate) fn set(inode: &BtrfsInode, attr: &SetAttr<'_, Btrfs>) -> Result {
 fn resize(inode: &BtrfsInode, size: i64) -> Result {
     match size == inode.size() {
         true => Ok(()),
-        false => Err(EOPNOTSUPP),
+        false => truncate::set_size(inode, size),
     }
 }
 

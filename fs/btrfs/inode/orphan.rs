@@ -13,6 +13,7 @@ use kernel::prelude::*;
 use kernel::sync::Arc;
 
 use super::load;
+use crate::data::truncate;
 use crate::dir::create::orphan_key;
 use crate::subvol::Subvol;
 use crate::txn::Demand;
@@ -22,7 +23,12 @@ use crate::vfs::{BtrfsInode, BtrfsSuper};
 pub(crate) fn remove(inode: &BtrfsInode) -> Result {
     let this = inode.data();
     let fs = this.fs();
-    let mut handle = fs.txn().start(Demand::items(2, 0).deleting())?;
+    let few = match this.file() {
+        Ok(_) => truncate::drop_many(inode)?,
+        Err(_) => 0,
+    };
+    let demand = Demand::items(few.saturating_add(2), 0);
+    let mut handle = fs.txn().start(demand.deleting())?;
     let first = Key::new(this.ino().get(), 0, 0);
     let last = Key::new(this.ino().get(), u8::MAX, u64::MAX);
     this.tree().clear(&mut handle, first..=last)?;
