@@ -2,9 +2,11 @@
 
 //! What the test programs share.
 //!
-//! All `unsafe` of the test programs is in [`sys`] and [`btrfs`]: thin wrappers of system calls and
-//! ioctls that return `std::io::Error`. Everything takes paths or file descriptors, nothing is kept.
+//! All `unsafe` of the test programs is in [`sys`], [`files`] and [`btrfs`]: thin wrappers of system
+//! calls and ioctls that return `std::io::Error`. Everything takes paths or file descriptors, nothing
+//! is kept.
 
 pub mod btrfs;
+pub mod files;
 pub mod rng;
 pub mod sys;

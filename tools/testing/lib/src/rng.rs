@@ -65,6 +65,11 @@ impl Rng {
         range.start + self.below(range.end - range.start)
     }
 
+    /// One of `items`, which are not none.
+    pub fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
+        &items[self.index(items.len())]
+    }
+
     /// True once in `n` calls on average.
     pub fn one_in(&mut self, n: u64) -> bool {
         self.below(n) == 0

@@ -391,3 +391,9 @@ pub fn umount(target: &str, flags: i32) -> Result<()> {
     check(unsafe { libc::umount2(target.as_ptr(), flags) })?;
     Ok(())
 }
+
+/// `umask(2)`.
+pub fn umask(mask: u32) {
+    // SAFETY: no pointers.
+    unsafe { libc::umask(mask) };
+}

@@ -125,14 +125,23 @@ fn prepare(dir: &Path, tests: &[String]) -> std::io::Result<()> {
 fn start(settings: &Settings, dir: &Path) -> Result<Child, String> {
     let mut command = Command::new(settings.top.join("tools/testing/vm"));
     // The suite looks at the kernel's log after each test itself.
-    command.args(["run", "--module", "none", "--no-report", "--timeout", "1000000"]);
+    command.args([
+        "run",
+        "--module",
+        "none",
+        "--no-report",
+        "--timeout",
+        "1000000",
+    ]);
     command.args(["--cpus", &settings.cpus, "--mem", &settings.mem]);
     if settings.debug {
         command.arg("--debug");
     }
     command.arg("--log").arg(dir.join("log"));
     command.arg("--share").arg(format!("{},rw", dir.display()));
-    command.arg("--env").arg(format!("XFSTESTS={}", settings.suite.display()));
+    command
+        .arg("--env")
+        .arg(format!("XFSTESTS={}", settings.suite.display()));
     for variable in &settings.env {
         command.arg("--env").arg(variable);
     }
@@ -189,7 +198,9 @@ fn oops(log: &str) -> Option<String> {
 /// Who waits for what, from the log of a hanging guest: a task and where it is.
 fn blocked(log: &str) -> String {
     let mut reason = String::from("no result in time");
-    let mut lines = log.lines().skip_while(|line| !line.contains("sysrq: Show Blocked"));
+    let mut lines = log
+        .lines()
+        .skip_while(|line| !line.contains("sysrq: Show Blocked"));
     let mut tasks = 0;
     while let Some(line) = lines.next() {
         if line.contains("task:") && tasks < 2 {
@@ -197,7 +208,12 @@ fn blocked(log: &str) -> String {
             let text = message(line);
             let name = text.split_whitespace().next().unwrap_or("").to_string();
             reason.push_str(&format!(" | {name}:"));
-            for frame in lines.by_ref().take(14).filter(|l| l.contains("btrfs")).take(2) {
+            for frame in lines
+                .by_ref()
+                .take(14)
+                .filter(|l| l.contains("btrfs"))
+                .take(2)
+            {
                 reason.push_str(&format!(" {}", message(frame)));
             }
         }

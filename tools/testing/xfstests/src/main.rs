@@ -156,13 +156,19 @@ fn run() -> Result<bool, String> {
     }
     let results = report::load(&file);
     report::table(&results);
-    let bad = |test: &str| results.get(test).is_some_and(|row| !["pass", "notrun"].contains(&row.0.as_str()));
+    let bad = |test: &str| {
+        results
+            .get(test)
+            .is_some_and(|row| !["pass", "notrun"].contains(&row.0.as_str()))
+    };
     let Some(baseline) = &args.baseline else {
         return Ok(!results.keys().any(|test| bad(test)));
     };
     let baseline = report::load(baseline);
     report::difference(&results, &baseline);
-    Ok(!baseline.iter().any(|(test, row)| row.0 == "pass" && bad(test)))
+    Ok(!baseline
+        .iter()
+        .any(|(test, row)| row.0 == "pass" && bad(test)))
 }
 
 fn work(args: &Args, top: &Path, out: &Path, file: &Path) -> Result<(), String> {
@@ -172,7 +178,11 @@ fn work(args: &Args, top: &Path, out: &Path, file: &Path) -> Result<(), String> 
         .map_err(|error| format!("XFSTESTS: {error}"))?;
     let mut tests = select::tests(&suite, &args.words)?;
     let exclude = select::tests(&suite, &args.exclude)?;
-    let known = if args.resume { report::load(file) } else { Default::default() };
+    let known = if args.resume {
+        report::load(file)
+    } else {
+        Default::default()
+    };
     tests.retain(|test| !exclude.contains(test) && !known.contains_key(test));
     let settings = Settings {
         top: top.into(),
@@ -188,7 +198,10 @@ fn work(args: &Args, top: &Path, out: &Path, file: &Path) -> Result<(), String> 
     println!("{} tests, results in {}", tests.len(), file.display());
     let total = tests.len();
     let queue = Mutex::new(VecDeque::from(tests));
-    let results = Mutex::new((report::open(file).map_err(|error| error.to_string())?, 0usize));
+    let results = Mutex::new((
+        report::open(file).map_err(|error| error.to_string())?,
+        0usize,
+    ));
     let failures: Vec<String> = thread::scope(|scope| {
         let shards: Vec<_> = (0..args.shards)
             .map(|index| {
@@ -196,7 +209,9 @@ fn work(args: &Args, top: &Path, out: &Path, file: &Path) -> Result<(), String> 
                 scope.spawn(move || shard(index, settings, args.batch, queue, results, total))
             })
             .collect();
-        let ends = shards.into_iter().map(|s| s.join().unwrap_or(Err("a shard died".into())));
+        let ends = shards
+            .into_iter()
+            .map(|s| s.join().unwrap_or(Err("a shard died".into())));
         ends.filter_map(Result::err).collect()
     });
     match failures.first() {

@@ -33,7 +33,13 @@ pub struct Parser {
     named: bool,
 }
 
-const SUMMARY: [&str; 5] = ["Ran: ", "Not run: ", "Failures: ", "Passed all ", "Interrupted!"];
+const SUMMARY: [&str; 5] = [
+    "Ran: ",
+    "Not run: ",
+    "Failures: ",
+    "Passed all ",
+    "Interrupted!",
+];
 
 impl Parser {
     /// Takes bytes as they come, not in whole lines: a hanging test has not ended its line.

@@ -77,7 +77,11 @@ pub fn difference(results: &BTreeMap<String, Row>, baseline: &BTreeMap<String, R
             _ => {}
         }
     }
-    println!("\nagainst the baseline: {} worse, {} better", worse.len(), better.len());
+    println!(
+        "\nagainst the baseline: {} worse, {} better",
+        worse.len(),
+        better.len()
+    );
     for line in worse.iter().chain(&better) {
         println!("{line}");
     }
