@@ -131,6 +131,7 @@ impl Fs {
         self.volume.set_writable()?;
         self.check_dev_extents()
             .inspect_err(|_| self.volume.set_read_only())?;
+        self.space.reassess()?;
         self.roots.cache().verifier().set_writable(true);
         self.txn.set_interval(self.options().commit_interval);
         self.txn.begin()
@@ -157,6 +158,9 @@ impl Fs {
     /// Makes what was changed durable and takes no more changes.
     pub(crate) fn make_read_only(&self) -> Result {
         let result = self.txn.end();
+        if cfg!(debug_assertions) && result.is_ok() {
+            self.space.check_quiet();
+        }
         self.volume.set_read_only();
         self.roots.cache().verifier().set_writable(false);
         result

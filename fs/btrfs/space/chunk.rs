@@ -153,8 +153,9 @@ impl Space {
         let _changing = self.changing.lock();
         let table = self.table()?.with(group)?;
         self.table.replace(Some(table));
+        let facts = group.facts(false);
         info.with(|counters| {
-            counters.add_group(&group.facts(false));
+            counters.add_group(&facts);
             counters.refill();
         });
         Ok(())
@@ -321,29 +322,14 @@ impl Space {
         let _changing = self.changing.lock();
         let table = self.table()?.without(group.start().get())?;
         self.table.replace(Some(table));
-        info.with(|counters| counters.remove_group(&group.facts(false)));
+        let facts = group.facts(false);
+        info.with(|counters| counters.remove_group(&facts));
         Ok(())
     }
 
     /// What is free in a block group that has just been made: all but where superblocks are.
     pub(crate) fn free_of_new(&self, start: Logical) -> Result<KVec<Range>> {
         let chunk = self.volume.chunks().get(start).ok_or(EUCLEAN)?;
-        let mut excluded = load::excluded(&chunk)?;
-        excluded.sort_unstable_by_key(|extent| extent.start);
-        let mut free = KVec::new();
-        let mut add = |from: u64, to: u64| -> Result {
-            if from < to {
-                let (logical, len) = (Logical(from), to - from);
-                free.push(Range { logical, len }, GFP_KERNEL)?;
-            }
-            Ok(())
-        };
-        let mut at = chunk.start().get();
-        for extent in excluded.iter() {
-            add(at, extent.start)?;
-            at = at.max(extent.end());
-        }
-        add(at, chunk.start().get().saturating_add(chunk.len()))?;
-        Ok(free)
+        load::free_ranges(&chunk)
     }
 }

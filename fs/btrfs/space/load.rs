@@ -13,6 +13,7 @@ use super::group::{BlockGroup, Parts};
 use super::info::{Info, FROM_THE_START};
 use super::summary::{self, kinds, tally};
 use super::table::GroupTable;
+use super::Range;
 use crate::tree::{self, Roots};
 use crate::volume::{Chunk, Volume};
 
@@ -203,7 +204,7 @@ pub(super) fn excluded(chunk: &Chunk) -> Result<KVec<Extent>> {
 }
 
 /// What of a new chunk is free: all but the places of superblocks. In order, disjoint.
-pub(crate) fn free_ranges(chunk: &Chunk) -> Result<KVec<Extent>> {
+pub(super) fn free_ranges(chunk: &Chunk) -> Result<KVec<Range>> {
     let mut taken = excluded(chunk)?;
     taken.sort_unstable_by_key(|range| range.start);
     let mut ranges = KVec::new();
@@ -212,8 +213,9 @@ pub(crate) fn free_ranges(chunk: &Chunk) -> Result<KVec<Extent>> {
     let last = Extent { start: end, len: 0 };
     for range in Iterator::chain(taken.iter(), [&last]) {
         let len = range.start.saturating_sub(at);
+        let logical = Logical(at);
         if len > 0 {
-            ranges.push(Extent { start: at, len }, GFP_KERNEL)?;
+            ranges.push(Range { logical, len }, GFP_KERNEL)?;
         }
         at = at.max(range.end());
     }

@@ -72,6 +72,9 @@ impl Txn {
         let applied = frozen.apply(self)?;
         let written = applied.write(self)?;
         written.publish(self)?;
+        if cfg!(debug_assertions) {
+            self.space.check_committed();
+        }
         self.note_durable(transid);
         self.reap();
         Ok(())
