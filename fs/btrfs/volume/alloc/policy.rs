@@ -193,6 +193,27 @@ mod tests {
         Ok(())
     }
 
+    /// What the C module made on new file systems, with `fallocate` and `balance -m`.
+    #[test]
+    fn measured() -> Result {
+        assert_eq!(plan(DATA, &[1024]), Some((1, 1, 112, 112)));
+        assert_eq!(plan(METADATA, &[1024]), Some((1, 1, 112, 112)));
+        assert_eq!(plan(SYSTEM, &[1024]), Some((1, 1, 32, 32)));
+        let raid0 = DATA | BlockGroupFlags::RAID0;
+        assert_eq!(plan(raid0, &[3072, 2048, 1024]), Some((3, 3, 208, 624)));
+        let raid1 = BlockGroupFlags::RAID1;
+        let sizes = [3072, 2048, 1024];
+        assert_eq!(plan(DATA | raid1, &sizes), Some((2, 2, 624, 624)));
+        assert_eq!(plan(METADATA | raid1, &sizes), Some((2, 2, 256, 256)));
+        assert_eq!(plan(SYSTEM | raid1, &sizes), Some((2, 2, 32, 32)));
+        let raid10 = DATA | BlockGroupFlags::RAID10;
+        assert_eq!(
+            plan(raid10, &[3072, 3072, 2048, 1024]),
+            Some((4, 4, 464, 928))
+        );
+        Ok(())
+    }
+
     #[test]
     fn too_few() -> Result {
         assert_eq!(plan(DATA | BlockGroupFlags::RAID1, &[1024]), None);
