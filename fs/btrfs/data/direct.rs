@@ -52,7 +52,7 @@ pub(crate) fn read(
     let end = size.min(pos.saturating_add(wanted));
     let mut at = pos;
     while at < end {
-        let extent = data.extent_at(at)?;
+        let extent = data.locate(at)?;
         let stop = extent.end.min(end);
         let copied = match extent.place {
             Place::Hole | Place::Prealloc { .. } => zero(stop - at, to),
@@ -61,7 +61,7 @@ pub(crate) fn read(
                 let len = (stop - at).min(BUFFER);
                 let whole = len.next_multiple_of(sector);
                 let buf = IoBuf::alloc(usize::try_from(whole)?)?;
-                match read::wait(data, at, address, buf) {
+                match read::wait(data, at, address, extent.views(), buf) {
                     Ok(buf) => copy(&buf, len, to)?,
                     Err(_) if at > pos => break,
                     Err(e) => return Err(e),

@@ -19,6 +19,7 @@ pub(crate) mod extent;
 pub(crate) mod fallocate;
 pub(crate) mod fiemap;
 mod inline;
+pub(crate) mod located;
 mod ordered;
 mod ranges;
 pub(crate) mod read;

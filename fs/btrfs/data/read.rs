@@ -22,7 +22,8 @@ use kfs::iomap::{FolioRange, IomapOps, Mapping, MappingFlags, MappingKind, Purpo
 use kfs::mem::KBuf;
 
 use super::decode;
-use super::extent::{Extent, Packed, Place};
+use super::extent::{Packed, Place};
+use super::located::{Located, Views};
 use crate::inode::Inode;
 use crate::vfs::{Btrfs, BtrfsInode};
 use crate::volume::{DataClient, DataRead, FilePosition};
@@ -45,6 +46,8 @@ pub(crate) enum Batch {
         offset: u64,
         /// Address of the first range.
         address: Logical,
+        /// Those of the extent that was found first.
+        views: Views,
         /// The ranges.
         buf: IoBuf,
     },
@@ -54,6 +57,8 @@ pub(crate) enum Batch {
         offset: u64,
         /// The run.
         packed: Packed,
+        /// Those of the extent that was found first.
+        views: Views,
         /// Each range with the offset of its first byte in the unpacked run.
         parts: Parts,
     },
@@ -64,11 +69,11 @@ pub(crate) struct FileData;
 
 impl IomapOps for FileData {
     type Inode = BtrfsInode;
-    type Private = Extent;
+    type Private = Located;
     type ReadContext = Batch;
 
-    fn map(inode: &BtrfsInode, pos: u64, _len: u64, _purpose: Purpose) -> Result<Mapping<Extent>> {
-        let extent = inode.data().extent_at(pos)?;
+    fn map(inode: &BtrfsInode, pos: u64, _len: u64, _purpose: Purpose) -> Result<Mapping<Located>> {
+        let extent = inode.data().locate(pos)?;
         let (kind, addr) = match extent.place {
             Place::Hole => (MappingKind::Hole, None),
             Place::Prealloc { address, .. } => (MappingKind::Unwritten, Some(address.get())),
@@ -91,7 +96,7 @@ impl IomapOps for FileData {
         inode: &BtrfsInode,
         batch: &mut Batch,
         hint: ReadHint,
-        mapping: &Mapping<Extent>,
+        mapping: &Mapping<Located>,
         pos: u64,
         range: FolioRange,
     ) {
@@ -101,11 +106,11 @@ impl IomapOps for FileData {
         };
         match extent.place {
             Place::Plain { address, .. } => match address.checked_add(skip) {
-                Some(address) => batch.add_plain(inode.data(), hint, pos, address, range),
+                Some(address) => batch.add_plain(inode.data(), hint, pos, (address, extent), range),
                 None => range.finish(Err(EUCLEAN)),
             },
             Place::Packed(packed) => match usize::try_from(skip + u64::from(packed.skip)) {
-                Ok(at) => batch.add_packed(inode.data(), hint, pos, packed, (at, range)),
+                Ok(at) => batch.add_packed(inode.data(), hint, pos, (packed, extent), (at, range)),
                 Err(_) => range.finish(Err(EUCLEAN)),
             },
             Place::Inline { .. } => {
@@ -132,7 +137,7 @@ impl Batch {
         inode: &Inode,
         hint: ReadHint,
         pos: u64,
-        at: Logical,
+        (at, extent): (Logical, &Located),
         range: FolioRange,
     ) {
         let fits = match self {
@@ -148,6 +153,7 @@ impl Batch {
             *self = Batch::Plain {
                 offset: pos,
                 address: at,
+                views: extent.views().clone(),
                 buf: IoBuf::new(),
             };
         }
@@ -165,7 +171,7 @@ impl Batch {
         inode: &Inode,
         hint: ReadHint,
         pos: u64,
-        run: Packed,
+        (run, extent): (Packed, &Located),
         part: (usize, FolioRange),
     ) {
         let fits = match self {
@@ -177,6 +183,7 @@ impl Batch {
             *self = Batch::Packed {
                 offset: pos,
                 packed: run,
+                views: extent.views().clone(),
                 parts: KVec::new(),
             };
         }
@@ -196,13 +203,15 @@ impl Batch {
             Batch::Plain {
                 offset,
                 address,
+                views,
                 buf,
-            } => read_plain(inode, hint, offset, address, buf),
+            } => read_plain(inode, hint, offset, address, views, buf),
             Batch::Packed {
                 offset,
                 packed,
+                views,
                 parts,
-            } => read_packed(inode, hint, offset, packed, parts),
+            } => read_packed(inode, hint, offset, (packed, views), parts),
         }
     }
 }
@@ -235,6 +244,7 @@ impl DataClient for Wanted {
 /// Folios that wait for plain data.
 struct PlainFolios {
     position: FilePosition,
+    _views: Views,
 }
 
 impl DataClient for PlainFolios {
@@ -253,6 +263,7 @@ impl DataClient for PlainFolios {
 /// Folios that wait for a compressed run.
 struct PackedFolios {
     position: FilePosition,
+    _views: Views,
     sector: u64,
     packed: Packed,
     parts: Parts,
@@ -333,8 +344,16 @@ fn position(inode: &Inode, offset: u64) -> FilePosition {
 }
 
 /// Reads the bytes of `inode` from offset `offset` on, which are at `address`, into `buf`.
-pub(crate) fn wait(inode: &Inode, offset: u64, address: Logical, buf: IoBuf) -> Result<IoBuf> {
-    let csums = checksums(inode, address, buf.len())?;
+///
+/// `views` are from before the address was looked up.
+pub(crate) fn wait(
+    inode: &Inode,
+    offset: u64,
+    address: Logical,
+    views: &Views,
+    buf: IoBuf,
+) -> Result<IoBuf> {
+    let csums = checksums(inode, address, buf.len(), views)?;
     inode.fs().volume().read_data_now(DataRead {
         logical: address,
         buf,
@@ -346,8 +365,15 @@ pub(crate) fn wait(inode: &Inode, offset: u64, address: Logical, buf: IoBuf) -> 
 }
 
 /// Reads folios of plain data.
-fn read_plain(inode: &Inode, hint: ReadHint, offset: u64, address: Logical, buf: IoBuf) {
-    let csums = match checksums(inode, address, buf.len()) {
+fn read_plain(
+    inode: &Inode,
+    hint: ReadHint,
+    offset: u64,
+    address: Logical,
+    views: Views,
+    buf: IoBuf,
+) {
+    let csums = match checksums(inode, address, buf.len(), &views) {
         Ok(csums) => csums,
         Err(e) => return buf.finish(Err(e)),
     };
@@ -357,18 +383,25 @@ fn read_plain(inode: &Inode, hint: ReadHint, offset: u64, address: Logical, buf:
         csums,
         client: PlainFolios {
             position: position(inode, offset),
+            _views: views,
         },
     };
     start(inode, hint, request);
 }
 
 /// Reads a compressed run and unpacks it into folios.
-fn read_packed(inode: &Inode, hint: ReadHint, offset: u64, packed: Packed, parts: Parts) {
+fn read_packed(
+    inode: &Inode,
+    hint: ReadHint,
+    offset: u64,
+    (packed, views): (Packed, Views),
+    parts: Parts,
+) {
     let prepared = usize::try_from(packed.size)
         .map_err(Error::from)
         .and_then(|size| {
             let buf = IoBuf::from_buf(KBuf::new(size, GFP_KERNEL)?)?;
-            Ok((buf, checksums(inode, packed.address, size)?))
+            Ok((buf, checksums(inode, packed.address, size, &views)?))
         });
     let (buf, csums) = match prepared {
         Ok(prepared) => prepared,
@@ -380,6 +413,7 @@ fn read_packed(inode: &Inode, hint: ReadHint, offset: u64, packed: Packed, parts
         csums,
         client: PackedFolios {
             position: position(inode, offset),
+            _views: views,
             sector: inode.fs().sector_size(),
             packed,
             parts,
@@ -398,9 +432,17 @@ fn start<C: DataClient<Output = ()>>(inode: &Inode, hint: ReadHint, request: Dat
 }
 
 /// The checksums of data of `inode`; `None` where it has none or they do not matter.
-fn checksums(inode: &Inode, address: Logical, len: usize) -> Result<Option<KVVec<u8>>> {
+fn checksums(
+    inode: &Inode,
+    address: Logical,
+    len: usize,
+    views: &Views,
+) -> Result<Option<KVVec<u8>>> {
     if inode.flags().contains(InodeFlags::NODATASUM) {
         return Ok(None);
     }
-    inode.fs().data_checksums(address, u64::try_from(len)?)
+    let committed = views.csum();
+    inode
+        .fs()
+        .data_checksums(address, u64::try_from(len)?, committed)
 }

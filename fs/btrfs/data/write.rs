@@ -19,7 +19,8 @@ use kfs::iomap::{
 };
 use kfs::mem::KBuf;
 
-use super::extent::{Extent, Place};
+use super::extent::Place;
+use super::located::Located;
 use super::read::{self, FileData};
 use super::truncate;
 use super::writeback::Collected;
@@ -38,7 +39,7 @@ impl IomapWriteOps for FileData {
         pos: u64,
         len: u64,
         purpose: Purpose,
-    ) -> Result<Mapping<Extent>> {
+    ) -> Result<Mapping<Located>> {
         let data = inode.data();
         let file = data.file()?;
         let sector = data.fs().sector_size();
@@ -51,7 +52,7 @@ impl IomapWriteOps for FileData {
         };
         loop {
             let cookie = file.version();
-            let extent = data.extent_at(start)?;
+            let extent = data.locate(start)?;
             end = end.min(extent.end);
             let empty = matches!(extent.place, Place::Hole | Place::Prealloc { .. });
             if empty && purpose.is_zero() {
@@ -102,7 +103,7 @@ impl IomapWriteOps for FileData {
 
     fn read_for_write(
         inode: &BtrfsInode,
-        mapping: &Mapping<Extent>,
+        mapping: &Mapping<Located>,
         pos: u64,
         len: usize,
     ) -> Result<IoBuf> {
@@ -112,13 +113,13 @@ impl IomapWriteOps for FileData {
         match extent.place {
             Place::Plain { address, .. } => {
                 let address = address.checked_add(skip).ok_or(EUCLEAN)?;
-                read::wait(data, pos, address, IoBuf::alloc(len)?)
+                read::wait(data, pos, address, extent.views(), IoBuf::alloc(len)?)
             }
             Place::Packed(packed) => {
                 let mut out = KBuf::new(len, GFP_KERNEL)?;
                 let size = usize::try_from(packed.size)?;
                 let input = IoBuf::from_buf(KBuf::new(size, GFP_KERNEL)?)?;
-                let input = read::wait(data, pos, packed.address, input)?;
+                let input = read::wait(data, pos, packed.address, extent.views(), input)?;
                 let sector = usize::try_from(data.fs().sector_size())?;
                 let unpacked = usize::try_from(packed.unpacked)?;
                 let mut whole = KBuf::new(unpacked.next_multiple_of(sector), GFP_KERNEL)?;
@@ -154,7 +155,7 @@ impl IomapWriteOps for FileData {
     }
 }
 
-fn mapping(extent: Extent, range: Range<u64>, cookie: u64, kind: MappingKind) -> Mapping<Extent> {
+fn mapping(extent: Located, range: Range<u64>, cookie: u64, kind: MappingKind) -> Mapping<Located> {
     Mapping {
         kind,
         offset: range.start,

@@ -8,7 +8,8 @@
 use super::{require_admin, user};
 use crate::{
     data::{
-        extent::{Extent, Packed, Place},
+        extent::{Packed, Place},
+        located::Located,
         read,
     },
     vfs::{Btrfs, BtrfsInode},
@@ -161,7 +162,7 @@ impl Read<'_> {
             return Ok(0);
         }
         let sector = self.inode.data().fs().sector_size();
-        let extent = self.inode.data().extent_at(self.pos - self.pos % sector)?;
+        let extent = self.inode.data().locate(self.pos - self.pos % sector)?;
         let end = extent.end.min(self.size);
         self.answer.len = end.checked_sub(self.pos).ok_or(EUCLEAN)?;
         match extent.place {
@@ -198,7 +199,7 @@ impl Read<'_> {
         Ok(len)
     }
 
-    fn plain(&mut self, extent: &Extent) -> Result<u64> {
+    fn plain(&mut self, extent: &Located) -> Result<u64> {
         let Place::Plain { address, .. } = extent.place else {
             return Err(EINVAL);
         };
@@ -209,13 +210,13 @@ impl Read<'_> {
         let whole = (skip + len).next_multiple_of(sector);
         let address = address.checked_add(start - extent.start).ok_or(EUCLEAN)?;
         let buf = IoBuf::from_buf(KBuf::new(usize::try_from(whole)?, GFP_KERNEL)?)?;
-        let buf = read::wait(self.inode.data(), start, address, buf)?;
+        let buf = read::wait(self.inode.data(), start, address, extent.views(), buf)?;
         let range = usize::try_from(skip)?..usize::try_from(skip + len)?;
         buf.for_each_slice(range, |piece| self.target.write(piece))?;
         Ok(len)
     }
 
-    fn packed(&mut self, extent: &Extent, packed: Packed) -> Result<u64> {
+    fn packed(&mut self, extent: &Located, packed: Packed) -> Result<u64> {
         if u64::from(packed.size) > self.target.room {
             return Err(ENOBUFS);
         }
@@ -224,7 +225,13 @@ impl Read<'_> {
         self.answer.compression = self.name(packed.compression);
         let size = usize::try_from(packed.size)?;
         let buf = IoBuf::from_buf(KBuf::new(size, GFP_KERNEL)?)?;
-        let buf = read::wait(self.inode.data(), extent.start, packed.address, buf)?;
+        let buf = read::wait(
+            self.inode.data(),
+            extent.start,
+            packed.address,
+            extent.views(),
+            buf,
+        )?;
         buf.for_each_slice(0..size, |piece| self.target.write(piece))?;
         Ok(u64::from(packed.size))
     }

@@ -17,7 +17,7 @@ use super::options::{Flags, Options};
 use crate::space::statfs::{self, Counts, DeviceSpace};
 use crate::space::{Settings, Space, Summary};
 use crate::subvol::{path, SubvolTable};
-use crate::tree::Roots;
+use crate::tree::{Roots, TreeView};
 use crate::txn::Txn;
 use crate::volume::{Log, Volume};
 
@@ -210,7 +210,15 @@ impl Fs {
     ///
     /// Where data should have a checksum and has none, that is logged, and zeroes stand for it:
     /// no read of it will succeed.
-    pub(crate) fn data_checksums(&self, address: Logical, len: u64) -> Result<Option<KVVec<u8>>> {
+    ///
+    /// `committed` is the checksum tree as of some time before the address was looked up: what it
+    /// does not know may be younger.
+    pub(crate) fn data_checksums(
+        &self,
+        address: Logical,
+        len: u64,
+        committed: Option<&TreeView>,
+    ) -> Result<Option<KVVec<u8>>> {
         let Some(tree) = self.roots.standard().csum.as_ref() else {
             return Ok(None);
         };
@@ -230,9 +238,25 @@ impl Fs {
         if matches!(known.as_slice(), [all] if all.start == start && all.end == end) {
             return Ok(Some(fresh));
         }
-        let mut csums = tree.view().csums_for(geometry, address, len)?;
+        let mut csums = match committed {
+            Some(view) => view.csums_for(geometry, address, len)?,
+            None => tree.view().csums_for(geometry, address, len)?,
+        };
+        let index = |at: u64| Some(usize::try_from((at - start) / sector).ok()? * size);
+        if committed.is_some() && !csums.holes.is_empty() {
+            let view = tree.view();
+            let holes = core::mem::take(&mut csums.holes);
+            for hole in holes {
+                let found = view.csums_for(geometry, Logical(hole.start), hole.end - hole.start)?;
+                let at = index(hole.start).ok_or(EINVAL)?;
+                let target = csums.data.get_mut(at..at + found.data.len());
+                target.ok_or(EINVAL)?.copy_from_slice(&found.data);
+                for hole in found.holes {
+                    csums.holes.push(hole, GFP_KERNEL)?;
+                }
+            }
+        }
         for range in known.iter() {
-            let index = |at: u64| Some(usize::try_from((at - start) / sector).ok()? * size);
             let (from, to) = (index(range.start), index(range.end));
             let range = from.ok_or(EINVAL)?..to.ok_or(EINVAL)?;
             let source = fresh.get(range.clone()).ok_or(EINVAL)?;
