@@ -263,10 +263,13 @@ impl Fs {
             let target = csums.data.get_mut(range).ok_or(EINVAL)?;
             target.copy_from_slice(source);
         }
+        // Several extents that are new may lie side by side.
         let is_known = |hole: &Range<u64>| {
-            known
-                .iter()
-                .any(|range| range.start <= hole.start && hole.end <= range.end)
+            let parts = known.iter().map(|range| {
+                let (start, end) = (range.start.max(hole.start), range.end.min(hole.end));
+                end.saturating_sub(start)
+            });
+            parts.sum::<u64>() >= hole.end.saturating_sub(hole.start)
         };
         for hole in csums.holes.iter().filter(|hole| !is_known(hole)) {
             self.log().warn_limited(format_args!(
