@@ -3,8 +3,8 @@
 //! Commands that change a file system, or that are not there yet.
 //!
 //! A file system that is read only answers `EROFS` to those that change it, behind the checks of
-//! what the caller may do. Those that would work on a read-only one but are not there yet are
-//! `EOPNOTSUPP`; Documentation/status.md lists them.
+//! what the caller may do. Those that are not there yet are `EOPNOTSUPP`; Documentation/status.md
+//! lists them.
 
 use crate::vfs::Btrfs;
 use kernel::{
@@ -67,11 +67,10 @@ const REFUSED: &[Refusal] = &[
     (_IOW::<[u8; 48]>(0x94, 57), Who::Admin, EROFS),
     // ENCODED_WRITE: nobody has a file open for writing.
     (_IOW::<[u8; 128]>(0x94, 64), Who::Writer, EROFS),
-    // SCRUB, SEND, SUBVOL_SYNC_WAIT, SHUTDOWN
+    // SCRUB, SEND, SUBVOL_SYNC_WAIT
     (_IOWR::<[u8; 1024]>(0x94, 27), Who::Admin, EOPNOTSUPP),
     (_IOW::<[u8; 72]>(0x94, 38), Who::Admin, EOPNOTSUPP),
     (_IOW::<[u8; 16]>(0x94, 65), Who::Anybody, EOPNOTSUPP),
-    (_IOR::<u32>(0x58, 125), Who::Admin, EOPNOTSUPP),
 ];
 
 /// Why `cmd` is refused; `ENOTTY` if there is no such command.
@@ -84,7 +83,8 @@ pub(crate) fn refuse(file: &File<Btrfs>, cmd: u32) -> Error {
         Who::Admin | Who::Writer if !capable(Capability::SysAdmin) => EPERM,
         Who::Owner if !file.idmap().owner_or_capable(inode) => EPERM,
         Who::InDirectory if !inode.is_dir() => ENOTDIR,
-        Who::Writer => EBADF,
+        Who::Writer if inode.super_block().is_rdonly() => EBADF,
+        _ if *answer == EROFS && !inode.super_block().is_rdonly() => EOPNOTSUPP,
         _ => *answer,
     }
 }

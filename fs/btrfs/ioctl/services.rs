@@ -8,12 +8,13 @@
 
 use super::{require_admin, user};
 use crate::mount::Fs;
+use crate::vfs::BtrfsSuper;
 use btrfs_format::{
     balance::{BalanceArgs, BalanceItem},
     device::{DevReplaceItem, DevReplaceState},
     key::{item, Key},
     qgroup::QgroupStatusItem,
-    types::{objectid, DevId},
+    types::{objectid, DevId, Generation},
 };
 use kernel::{
     ioctl::{_IO, _IOR, _IOW, _IOWR},
@@ -23,6 +24,8 @@ use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// `BTRFS_IOC_SYNC`.
 pub(crate) const SYNC: u32 = _IO(0x94, 8);
+/// `FS_IOC_SHUTDOWN`.
+pub(crate) const SHUTDOWN: u32 = _IOR::<u32>(0x58, 125);
 /// `BTRFS_IOC_WAIT_SYNC`.
 pub(crate) const WAIT_SYNC: u32 = _IOW::<u64>(0x94, 22);
 /// `BTRFS_IOC_START_SYNC`.
@@ -43,14 +46,43 @@ pub(crate) const QUOTA_RESCAN_WAIT: u32 = _IO(0x94, 46);
 pub(crate) const DEV_REPLACE: u32 = _IOWR::<[u8; 2600]>(0x94, 53);
 
 /// `SYNC`: what was changed is on the disks. Nothing was.
-pub(crate) fn sync() -> Result<isize> {
+pub(crate) fn sync(sb: &BtrfsSuper) -> Result<isize> {
+    if !sb.is_rdonly() {
+        sb.sync_inodes();
+        sb.data().txn().commit()?;
+    }
+    Ok(0)
+}
+
+/// `FS_IOC_SHUTDOWN`: cuts the file system off, by default with all that was written on disk.
+pub(crate) fn shutdown(sb: &BtrfsSuper, arg: usize) -> Result<isize> {
+    const DEFAULT: u32 = 0;
+    const LOG_FLUSH: u32 = 1;
+    const NO_LOG_FLUSH: u32 = 2;
+    require_admin()?;
+    let how: u32 = user::read(arg)?;
+    let fs = sb.data();
+    match how {
+        DEFAULT if !sb.is_rdonly() => {
+            sb.sync_inodes();
+            fs.txn().commit()?;
+        }
+        DEFAULT | LOG_FLUSH | NO_LOG_FLUSH => {}
+        _ => return Err(EINVAL),
+    }
+    fs.log().error(format_args!("emergency shutdown"));
+    fs.txn().shut_down();
     Ok(0)
 }
 
 /// `START_SYNC`: tells the transaction to wait for, which is the last one.
 pub(crate) fn start_sync(fs: &Fs, arg: usize) -> Result<isize> {
+    let transid = match fs.volume().is_writable() {
+        true => fs.txn().request(),
+        false => fs.generation(),
+    };
     if arg != 0 {
-        user::write(arg, &fs.generation().get())?;
+        user::write(arg, &transid.get())?;
     }
     Ok(0)
 }
@@ -62,10 +94,17 @@ pub(crate) fn wait_sync(fs: &Fs, arg: usize) -> Result<isize> {
         0 => 0,
         _ => user::read(arg)?,
     };
-    match transid <= fs.generation().get() {
-        true => Ok(0),
-        false => Err(EINVAL),
+    if transid <= fs.generation().get() && (transid != 0 || !fs.volume().is_writable()) {
+        return Ok(0);
     }
+    if transid > fs.txn().transid().get() || !fs.volume().is_writable() {
+        return Err(EINVAL);
+    }
+    match transid {
+        0 => fs.txn().wait_for_wanted()?,
+        transid => fs.txn().wait(Generation(transid))?,
+    }
+    Ok(0)
 }
 
 /// `SCRUB_PROGRESS` and `SCRUB_CANCEL`: `ENOTCONN`, no scrub is running.

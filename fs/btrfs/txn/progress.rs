@@ -22,6 +22,10 @@ pub(super) struct Progress {
     failed: Option<Error>,
     /// The thread is to end when nothing is wanted any more.
     pub(super) stopping: bool,
+    /// The thread is to do nothing.
+    parked: bool,
+    /// The thread is at work.
+    busy: bool,
 }
 
 impl Progress {
@@ -31,6 +35,8 @@ impl Progress {
             wanted: durable,
             failed: None,
             stopping: false,
+            parked: false,
+            busy: false,
         }
     }
 
@@ -119,6 +125,44 @@ impl Txn {
         }
     }
 
+    /// Commits, and then writes nothing until [`Self::unpark`]: the file system is frozen, and
+    /// nobody changes it.
+    pub(crate) fn park(&self) -> Result {
+        self.commit()?;
+        let mut progress = self.progress.lock();
+        progress.parked = true;
+        while progress.busy {
+            self.changed.wait(&mut progress);
+        }
+        Ok(())
+    }
+
+    /// Ends [`Self::park`].
+    pub(crate) fn unpark(&self) {
+        self.progress.lock().parked = false;
+        self.changed.notify_all();
+    }
+
+    /// Cuts the file system off: nothing is written any more, and what would change it fails with
+    /// `EIO`.
+    pub(crate) fn shut_down(&self) {
+        let _ = self.with_gate_closed(Some(EIO));
+        let mut progress = self.progress.lock();
+        progress.fail(EIO);
+        while progress.busy {
+            self.changed.wait(&mut progress);
+        }
+        drop(progress);
+        self.volume.set_read_only();
+        self.changed.notify_all();
+    }
+
+    /// Waits for the last transaction that somebody wants to be durable.
+    pub(crate) fn wait_for_wanted(&self) -> Result {
+        let wanted = self.progress.lock().wanted;
+        self.wait(wanted)
+    }
+
     /// The last transaction that is durable.
     pub(crate) fn durable(&self) -> Generation {
         self.progress.lock().durable
@@ -182,7 +226,8 @@ impl Txn {
         // Whoever waits for a commit may have come from reclaim.
         let _nofs = NoFs::enter();
         loop {
-            match self.sleep(stop) {
+            let wake = self.sleep(stop);
+            match wake {
                 Wake::End => return,
                 Wake::Interval if !self.is_dirty() => self.reap(),
                 Wake::Commit | Wake::Interval => {
@@ -191,6 +236,8 @@ impl Txn {
                     }
                 }
             }
+            self.progress.lock().busy = false;
+            self.changed.notify_all();
         }
     }
 
@@ -200,8 +247,10 @@ impl Txn {
         let mut progress = self.progress.lock();
         loop {
             let failed = progress.failed.is_some();
-            let busy = progress.wanted > progress.durable || self.is_dropping();
-            if busy && !failed {
+            let idle = failed || progress.parked;
+            let wanted = progress.wanted > progress.durable || self.is_dropping();
+            if wanted && !idle {
+                progress.busy = true;
                 return Wake::Commit;
             }
             if progress.stopping || stop.requested() {
@@ -212,7 +261,10 @@ impl Txn {
                 .changed
                 .wait_interruptible_timeout(&mut progress, interval)
             {
-                Timeout if !failed => return Wake::Interval,
+                Timeout if !idle && !progress.parked => {
+                    progress.busy = true;
+                    return Wake::Interval;
+                }
                 Timeout | Woken { .. } | Signal { .. } => {}
             }
         }

@@ -214,6 +214,18 @@ impl FileSystem for Btrfs {
         inode.data().tree().is_dead()
     }
 
+    fn freeze(sb: &BtrfsSuper) -> Result {
+        match sb.is_rdonly() {
+            true => Ok(()),
+            false => sb.data().txn().park(),
+        }
+    }
+
+    fn unfreeze(sb: &BtrfsSuper) -> Result {
+        sb.data().txn().unpark();
+        Ok(())
+    }
+
     fn sync_fs(sb: &BtrfsSuper, wait: bool) -> Result {
         let txn = sb.data().txn();
         if sb.is_rdonly() {

@@ -421,6 +421,18 @@ impl<T: FileSystem> SuperBlock<T, Ready> {
         }
     }
 
+    /// Writes out all dirty data and waits for it. Sleeps; must not be called with any lock of the
+    /// file system.
+    pub fn sync_inodes(&self) {
+        // SAFETY: Valid by the type invariant; whoever has a reference to it keeps it mounted or is
+        // mounting it. `s_umount` is what `sync_inodes_sb` wants to be held.
+        unsafe {
+            bindings::down_read(&raw mut (*self.as_raw()).s_umount);
+            bindings::sync_inodes_sb(self.as_raw());
+            bindings::up_read(&raw mut (*self.as_raw()).s_umount);
+        }
+    }
+
     /// Sets or clears the read-only flag; the caller is the remount or the error handling of
     /// the file system.
     pub fn set_rdonly(&self, on: bool) {
