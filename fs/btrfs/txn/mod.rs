@@ -58,7 +58,7 @@ use kfs::kthread::KThread;
 use kfs::new_rwsem;
 use kfs::sync::RwSemaphore;
 
-use crate::space::{Info, Kind, MetaReservation, Space};
+use crate::space::{Info, Kind, MetaReservation, Space, Urgency};
 use crate::tree::{LiveTree, Roots};
 use crate::volume::Volume;
 use born::BornMap;
@@ -180,49 +180,54 @@ impl Txn {
     /// [`Space::reserve_metadata`] has them.
     pub(crate) fn start(&self, demand: Demand) -> Result<Handle<'_>> {
         self.throttle(&demand)?;
-        self.pay(&demand)?;
-        let gate = self.gate.read();
-        if let Some(error) = gate.closed {
-            return Err(error);
+        let mut paid = self.space.no_metadata();
+        loop {
+            let gate = self.gate.read();
+            if let Some(error) = gate.closed {
+                return Err(error);
+            }
+            // Behind the gate: it is this transaction that the operation makes dearer.
+            let missing = self.enter(&demand, &mut paid);
+            if missing == 0 {
+                return Ok(Handle::new(self, gate));
+            }
+            drop(gate);
+            paid.merge(self.reserve(missing, &demand)?);
         }
-        Ok(Handle::new(self, gate))
     }
 
-    /// Reserves what one more operation makes the transaction dearer.
-    fn pay(&self, demand: &Demand) -> Result {
+    /// Adds an operation to the open transaction, if `paid` and what others paid too much are
+    /// enough for what it makes the transaction dearer. Else returns what is missing, bytes.
+    fn enter(&self, demand: &Demand, paid: &mut MetaReservation) -> u64 {
         let nodesize = u64::from(self.volume.geometry().nodesize);
         let used = self
             .space
             .info(Kind::Metadata)
             .map_or(0, |i: &Arc<Info>| i.counters().used);
         let blocks = used.checked_div(nodesize).unwrap_or(0);
-        let missing = |open: &Open| {
-            let cost = open.total.with(demand).cost(nodesize, blocks);
-            cost.saturating_sub(open.paid.bytes())
-        };
-        {
-            let mut open = self.open.lock();
-            if missing(&open) == 0 {
-                open.total = open.total.with(demand);
-                return Ok(());
-            }
-        }
-        // A little more than this operation needs: the next ones need not come here.
-        let more = missing(&self.open.lock()).saturating_add(nodesize.saturating_mul(PREPAY));
-        let exact = |error| match error == ENOSPC || error == EAGAIN {
-            true => self
-                .space
-                .reserve_metadata(missing(&self.open.lock()), demand.how),
-            false => Err(error),
-        };
-        let paid = self
-            .space
-            .reserve_metadata(more, crate::space::Urgency::Nowait)
-            .or_else(exact)?;
         let mut open = self.open.lock();
-        open.total = open.total.with(demand);
-        open.paid.merge(paid);
-        Ok(())
+        let total = open.total.with(demand);
+        let have = open.paid.bytes().saturating_add(paid.bytes());
+        let missing = total.cost(nodesize, blocks).saturating_sub(have);
+        if missing == 0 {
+            open.total = total;
+            open.paid.merge(paid.split(u64::MAX));
+        }
+        missing
+    }
+
+    /// Reserves `missing` bytes; if it is easy, more, so that the next operations need not.
+    ///
+    /// Nothing is held here: what is done for room may need handles and commits.
+    fn reserve(&self, missing: u64, demand: &Demand) -> Result<MetaReservation> {
+        let nodesize = u64::from(self.volume.geometry().nodesize);
+        let more = missing.saturating_add(nodesize.saturating_mul(PREPAY));
+        match self.space.reserve_metadata(more, Urgency::Nowait) {
+            Err(error) if error == ENOSPC || error == EAGAIN => {
+                self.space.reserve_metadata(missing, demand.how)
+            }
+            result => result,
+        }
     }
 
     /// The file system may be changed from now on; a thread commits what is changed.
