@@ -14,6 +14,7 @@ use kernel::prelude::*;
 use kernel::sync::{new_mutex, Arc, Mutex};
 
 use super::options::{Flags, Options};
+use super::writable;
 use crate::space::statfs::{self, Counts, DeviceSpace};
 use crate::space::{Settings, Space, Summary};
 use crate::subvol::{path, SubvolTable};
@@ -115,26 +116,15 @@ impl Fs {
     ///
     /// Fails, with a message, where the devices or what is on them forbid writing.
     pub(super) fn make_writable(&self) -> Result {
-        let log = self.log();
-        if is_rescue(&self.options()) {
-            log.error(format_args!(
-                "rescue options are set, the file system cannot be written"
-            ));
-            return Err(EINVAL);
-        }
-        if self.volume.superblock().log_root().is_some() {
-            log.error(format_args!(
-                "the log tree has changes that cannot be replayed yet, mount with -o ro"
-            ));
-            return Err(EOPNOTSUPP);
-        }
+        writable::check(self)?;
         self.volume.set_writable()?;
         self.check_dev_extents()
             .inspect_err(|_| self.volume.set_read_only())?;
         self.space.reassess()?;
         self.roots.cache().verifier().set_writable(true);
         self.txn.set_interval(self.options().commit_interval);
-        self.txn.begin()
+        self.txn.begin()?;
+        writable::spoil_quotas(self)
     }
 
     /// Checks that the device tree says of the devices what the chunks say: new chunks are put where

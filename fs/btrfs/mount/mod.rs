@@ -18,6 +18,7 @@ mod source;
 mod spec;
 #[cfg(CONFIG_KUNIT = "y")]
 mod tests;
+mod writable;
 
 pub(crate) use context::{online_cpus, MountContext};
 pub(crate) use fs::Fs;
