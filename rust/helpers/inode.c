@@ -9,12 +9,29 @@
 #include <linux/fs.h>
 
 #include <linux/fileattr.h>
+#include <linux/fs_struct.h>
+#include <linux/fsnotify.h>
 #include <linux/iversion.h>
 #include <linux/namei.h>
 #include <linux/posix_acl.h>
 #include <linux/security.h>
 #include <linux/writeback.h>
 #include "inode.h"
+
+umode_t kfs_current_umask(void)
+{
+	return current_umask();
+}
+
+void kfs_d_delete_notify(struct inode *dir, struct dentry *dentry)
+{
+	d_delete_notify(dir, dentry);
+}
+
+struct dentry *kfs_file_dentry(struct file *file)
+{
+	return file->f_path.dentry;
+}
 
 bool kfs_fileattr_has_fsx(const struct file_kattr *fa)
 {
@@ -28,6 +45,11 @@ int kfs_finish_tmpfile(struct file *file, struct inode *inode)
 	d_tmpfile(file, inode);
 	unlock_new_inode(inode);
 	return finish_open_simple(file, 0);
+}
+
+void kfs_fsnotify_mkdir(struct inode *dir, struct dentry *dentry)
+{
+	fsnotify_mkdir(dir, dentry);
 }
 
 void kfs_inode_add_bytes(struct inode *inode, loff_t bytes)

@@ -12,8 +12,12 @@ struct writeback_control;
 /* What takes the attributes that security modules give a new inode. */
 typedef int (*kfs_initxattrs)(struct inode *inode, const struct xattr *xattrs, void *data);
 
+umode_t kfs_current_umask(void);
+void kfs_d_delete_notify(struct inode *dir, struct dentry *dentry);
+struct dentry *kfs_file_dentry(struct file *file);
 bool kfs_fileattr_has_fsx(const struct file_kattr *fa);
 int kfs_finish_tmpfile(struct file *file, struct inode *inode);
+void kfs_fsnotify_mkdir(struct inode *dir, struct dentry *dentry);
 void kfs_inode_add_bytes(struct inode *inode, loff_t bytes);
 loff_t kfs_inode_get_bytes(struct inode *inode);
 bool kfs_inode_is_dirty(struct inode *inode);

@@ -33,7 +33,8 @@ fn give_name(
         }
         Thing::Subvol(id) => {
             name.add_root_ref(edits, id, index)?;
-            Key::new(id.get(), item::ROOT_ITEM, u64::MAX)
+            let offset = inode.data().tree().key_offset();
+            Key::new(id.get(), item::ROOT_ITEM, offset)
         }
         Thing::Stub => return Err(EPERM),
     };

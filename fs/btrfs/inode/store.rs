@@ -16,7 +16,7 @@ pub(crate) const DEMAND: Demand = Demand::items(1, InodeItem::SIZE as u64);
 /// Puts the inode item: the attributes as they are in memory.
 pub(crate) fn store(handle: &mut Handle<'_>, inode: &BtrfsInode) -> Result {
     let data = inode.data();
-    if data.is_stub() {
+    if data.is_stub() || data.tree().is_dead() {
         return Ok(());
     }
     let _storing = data.storing.lock();

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod change;
 mod container;
 mod csums;
 mod device;
@@ -46,6 +47,13 @@ pub(crate) fn run(file: &File<Btrfs>, cmd: u32, arg: usize) -> Result<isize> {
     }
     let fs = inode.super_block().data();
     match cmd {
+        change::SUBVOL_CREATE => change::subvol_create(file, arg),
+        change::SUBVOL_CREATE_V2 => change::subvol_create_v2(file, arg),
+        change::SNAP_DESTROY => change::snap_destroy(file, arg),
+        change::SNAP_DESTROY_V2 => change::snap_destroy_v2(file, arg),
+        change::SUBVOL_SETFLAGS => change::setflags(file, arg),
+        change::DEFAULT_SUBVOL => change::default_subvol(file, arg),
+        change::SET_FSLABEL => change::set_fslabel(file, fs, arg),
         csums::GET_CSUMS => csums::get_csums(file, arg),
         device::DEV_INFO => device::dev_info(fs, arg),
         device::FS_INFO => device::fs_info(fs, arg),

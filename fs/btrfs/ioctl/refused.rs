@@ -34,17 +34,10 @@ type VolArgs = [u8; 4096];
 type Refusal = (u32, Who, Error);
 
 const REFUSED: &[Refusal] = &[
-    // SNAP_CREATE, SNAP_CREATE_V2, SUBVOL_CREATE, SUBVOL_CREATE_V2
+    // SNAP_CREATE, SNAP_CREATE_V2
     (_IOW::<VolArgs>(0x94, 1), Who::InDirectory, EROFS),
     (_IOW::<VolArgs>(0x94, 23), Who::InDirectory, EROFS),
-    (_IOW::<VolArgs>(0x94, 14), Who::InDirectory, EROFS),
-    (_IOW::<VolArgs>(0x94, 24), Who::InDirectory, EROFS),
-    // SNAP_DESTROY, SNAP_DESTROY_V2
-    (_IOW::<VolArgs>(0x94, 15), Who::Anybody, EROFS),
-    (_IOW::<VolArgs>(0x94, 63), Who::Anybody, EROFS),
-    // SUBVOL_SETFLAGS, DEFAULT_SUBVOL, SET_RECEIVED_SUBVOL
-    (_IOW::<u64>(0x94, 26), Who::Owner, EROFS),
-    (_IOW::<u64>(0x94, 19), Who::Admin, EROFS),
+    // SET_RECEIVED_SUBVOL
     (_IOWR::<[u8; 200]>(0x94, 37), Who::Owner, EROFS),
     // DEFRAG, DEFRAG_RANGE
     (_IOW::<VolArgs>(0x94, 2), Who::Anybody, EROFS),
@@ -62,8 +55,7 @@ const REFUSED: &[Refusal] = &[
     (_IOW::<[u8; 16]>(0x94, 42), Who::Admin, EROFS),
     (_IOR::<[u8; 48]>(0x94, 43), Who::Admin, EROFS),
     (_IOW::<[u8; 64]>(0x94, 44), Who::Admin, EROFS),
-    // FS_IOC_SETFSLABEL, SET_FEATURES
-    (_IOW::<[u8; 256]>(0x94, 50), Who::Admin, EROFS),
+    // SET_FEATURES
     (_IOW::<[u8; 48]>(0x94, 57), Who::Admin, EROFS),
     // ENCODED_WRITE: nobody has a file open for writing.
     (_IOW::<[u8; 128]>(0x94, 64), Who::Writer, EROFS),

@@ -59,7 +59,7 @@ impl Fs {
         let txn = Txn::new(&volume, &roots, &space)?;
         Arc::pin_init(
             pin_init!(Self {
-                subvols <- SubvolTable::new(roots.clone()),
+                subvols <- SubvolTable::new(roots.clone(), txn.clone()),
                 roots,
                 txn,
                 space,

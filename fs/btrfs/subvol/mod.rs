@@ -9,8 +9,10 @@
 #![forbid(unsafe_code)]
 #![allow(dead_code)]
 
+pub(crate) mod create;
 pub(crate) mod delete;
 pub(crate) mod path;
+pub(crate) mod settings;
 pub(crate) mod uuids;
 
 use btrfs_format::key::Key;
@@ -24,11 +26,12 @@ use kernel::sync::{
 use kfs::fs::{AnonDev, DeviceNumber};
 
 use crate::tree::{LiveTree, Roots};
+use crate::txn::Txn;
 
 /// A subvolume in use.
 #[pin_data]
 pub(crate) struct Subvol {
-    tree: Arc<LiveTree>,
+    used: Used,
     dev: AnonDev,
     root_dir: Ino,
     /// The inode number to give out next, once that is known.
@@ -39,10 +42,10 @@ pub(crate) struct Subvol {
 }
 
 impl Subvol {
-    fn new(tree: Arc<LiveTree>) -> Result<Arc<Self>> {
+    fn new(tree: Arc<LiveTree>, txn: Arc<Txn>) -> Result<Arc<Self>> {
         let root_dir = Ino(tree.item().root_dirid.get());
         let init = try_pin_init!(Self {
-            tree,
+            used: Used { tree, txn },
             dev: AnonDev::new()?,
             root_dir,
             next_ino <- new_mutex!(None, "btrfs-next-ino"),
@@ -53,12 +56,12 @@ impl Subvol {
 
     /// Its id.
     pub(crate) fn id(&self) -> TreeId {
-        self.tree.id()
+        self.used.tree.id()
     }
 
     /// Its tree.
     pub(crate) fn tree(&self) -> &Arc<LiveTree> {
-        &self.tree
+        &self.used.tree
     }
 
     /// The device that its files are on as far as `stat` is concerned.
@@ -83,7 +86,7 @@ impl Subvol {
 
     /// Whether nothing in it may be changed.
     pub(crate) fn is_readonly(&self) -> bool {
-        self.tree.is_readonly()
+        self.used.tree.is_readonly()
     }
 
     /// A number for a new inode, which no inode had since the subvolume was opened.
@@ -105,7 +108,7 @@ impl Subvol {
     /// The number behind that of the last inode in the tree.
     fn first_unused(&self) -> Result<Ino> {
         let end = Key::new(Ino::LAST_FREE.get(), u8::MAX, u64::MAX);
-        let last = self.tree.seek_at_or_before(end)?.key();
+        let last = self.used.tree.seek_at_or_before(end)?.key();
         let last = last
             .map_or(0, |key| key.objectid)
             .max(Ino::FIRST_FREE.get());
@@ -113,19 +116,41 @@ impl Subvol {
     }
 }
 
+/// The tree of a subvolume that is in use. When that of a deleted one is not any more, it is
+/// dropped.
+struct Used {
+    tree: Arc<LiveTree>,
+    txn: Arc<Txn>,
+}
+
+impl Drop for Used {
+    fn drop(&mut self) {
+        if self.tree.is_dead() {
+            // Without memory to remember it, it waits for the next mount.
+            let _ = self.txn.drop_tree(self.tree.clone());
+        }
+    }
+}
+
 /// The subvolumes that were looked at.
 #[pin_data]
 pub(crate) struct SubvolTable {
     roots: Arc<Roots>,
+    txn: Arc<Txn>,
+    /// The id to give out next, once that is known.
+    #[pin]
+    next_id: Mutex<Option<TreeId>>,
     #[pin]
     open: Mutex<RBTree<u64, Arc<Subvol>>>,
 }
 
 impl SubvolTable {
     /// An empty table over `roots`.
-    pub(crate) fn new(roots: Arc<Roots>) -> impl PinInit<Self> {
+    pub(crate) fn new(roots: Arc<Roots>, txn: Arc<Txn>) -> impl PinInit<Self> {
         pin_init!(Self {
             roots,
+            txn,
+            next_id <- new_mutex!(None, "btrfs-next-subvol"),
             open <- new_mutex!(RBTree::new(), "btrfs-subvol-table"),
         })
     }
@@ -138,7 +163,7 @@ impl SubvolTable {
         if !id.is_fstree() {
             return Err(ENOENT);
         }
-        let fresh = Subvol::new(self.roots.get(id)?)?;
+        let fresh = Subvol::new(self.roots.get(id)?, self.txn.clone())?;
         let node = RBTreeNode::new(id.get(), fresh.clone(), GFP_KERNEL)?;
         let mut open = self.open.lock();
         if let Some(subvol) = open.get(&id.get()) {
@@ -146,6 +171,29 @@ impl SubvolTable {
         }
         open.insert(node);
         Ok(fresh)
+    }
+
+    /// An id for a new subvolume, which none had since the file system was mounted.
+    ///
+    /// The first call searches the tree of roots. `ENOSPC`: all ids were given out.
+    pub(crate) fn alloc_id(&self) -> Result<TreeId> {
+        // The upper 16 bits are for quota groups.
+        const LAST: u64 = (1 << 48) - 1;
+        let mut next = self.next_id.lock();
+        let id = match *next {
+            Some(id) => id,
+            None => {
+                let end = Key::new(TreeId::LAST_FREE.get(), u8::MAX, u64::MAX);
+                let last = self.roots.tree().seek_at_or_before(end)?.key();
+                let last = last.map_or(0, |key| key.objectid);
+                TreeId(last.max(TreeId::FIRST_FREE.get() - 1).saturating_add(1))
+            }
+        };
+        if id.get() > LAST {
+            return Err(ENOSPC);
+        }
+        *next = Some(TreeId(id.get().saturating_add(1)));
+        Ok(id)
     }
 
     /// Forgets the subvolume `id`: those who use it go on, nobody else finds it.

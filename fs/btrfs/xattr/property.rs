@@ -4,13 +4,16 @@
 
 use btrfs_format::inode::InodeFlags;
 use btrfs_format::superblock::Incompat;
+use btrfs_format::types::Ino;
 use kernel::prelude::*;
+use kernel::sync::Arc;
 use kfs::fs::XattrSet;
 
 use super::edit::{self, Attribute};
 use super::read;
 use crate::inode::Inode;
 use crate::mount::options::Algorithm;
+use crate::tree::LiveTree;
 use crate::vfs::BtrfsInode;
 
 /// The name of the property.
@@ -61,8 +64,13 @@ pub(crate) fn algorithm(inode: &Inode) -> Result<Option<Algorithm>> {
     if !inode.may_have_xattrs() || !inode.flags().contains(InodeFlags::COMPRESS) {
         return Ok(None);
     }
+    algorithm_of(inode.tree(), inode.ino())
+}
+
+/// The algorithm that the property of inode `ino` of `tree` asks for, if it has the property.
+pub(crate) fn algorithm_of(tree: &Arc<LiveTree>, ino: Ino) -> Result<Option<Algorithm>> {
     let parse = |value: &[u8]| Ok(Compression::parse(value));
-    match read::find(inode.tree(), inode.ino(), COMPRESSION, parse) {
+    match read::find(tree, ino, COMPRESSION, parse) {
         Ok(Some(Compression::Use(algorithm))) => Ok(Some(algorithm)),
         Ok(_) | Err(ENODATA) => Ok(None),
         Err(e) => Err(e),
@@ -106,12 +114,7 @@ pub(crate) fn change(
         ),
     };
     if let Some(feature) = parsed.and_then(Compression::feature) {
-        if !data.fs().has_incompat(feature) {
-            // The flag in the superblock comes with the first such extent.
-            data.fs().log().info(format_args!(
-                "a file asks for compression that the file system had no use for before"
-            ));
-        }
+        data.fs().volume().add_incompat(feature)?;
     }
     edit::change(inode, &Attribute { name, value, how }, || {
         data.change_flags(set, clear)

@@ -120,6 +120,38 @@ impl<T: FileSystem> Draft<T> {
         Ok(draft)
     }
 
+    /// Makes the inode of a root directory that is to hang in `dir` but takes nothing over from
+    /// it: neither its group nor ACLs.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn new_root(dir: &INode<T>, idmap: &IdMap) -> Result<Self> {
+        // SAFETY: The super block of a valid inode is valid.
+        let inode = unsafe { bindings::new_inode((*dir.as_raw()).i_sb) };
+        let inode = NonNull::new(inode).ok_or(ENOMEM)?;
+        let raw = inode.as_ptr();
+        // SAFETY: All are valid, and the inode is ours.
+        let now = unsafe {
+            let perm = 0o777 & !bindings::kfs_current_umask();
+            bindings::inode_init_owner(
+                idmap.as_raw(),
+                raw,
+                ptr::null(),
+                super::mode::S_IFDIR | perm,
+            );
+            Timespec::from_c(&bindings::simple_inode_init_ts(raw))
+        };
+        // INVARIANT: As in `new`.
+        Ok(Self {
+            inode,
+            default: None,
+            access: None,
+            now,
+            _p: PhantomData,
+        })
+    }
+
     /// Type and permission bits.
     pub fn mode(&self) -> u16 {
         // SAFETY: Valid by the type invariant.

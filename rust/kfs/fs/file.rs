@@ -50,6 +50,11 @@ impl<T: FileSystem> File<T> {
         unsafe { INode::from_raw((*self.as_raw()).f_inode) }
     }
 
+    pub(super) fn dentry(&self) -> *mut bindings::dentry {
+        // SAFETY: By the type invariant; constant while the file is open.
+        unsafe { bindings::kfs_file_dentry(self.as_raw()) }
+    }
+
     /// The id mapping of the mount it was opened through.
     pub fn idmap(&self) -> &IdMap {
         // SAFETY: By the type invariant; an open file holds its mount.

@@ -28,6 +28,11 @@ impl IdMap {
         unsafe { Self::from_raw(&raw mut bindings::nop_mnt_idmap) }
     }
 
+    /// Whether this is the mapping of mounts that map nothing.
+    pub fn is_nop(&self) -> bool {
+        core::ptr::eq(self, Self::nop())
+    }
+
     pub(crate) fn as_raw(&self) -> *mut bindings::mnt_idmap {
         self.0.get()
     }
