@@ -17,7 +17,7 @@ use super::options::{Flags, Options};
 use super::writable;
 use crate::space::statfs::{self, Counts, DeviceSpace};
 use crate::space::{Settings, Space, Summary};
-use crate::subvol::{path, SubvolTable};
+use crate::subvol::{delete, path, SubvolTable};
 use crate::tree::{Roots, TreeView};
 use crate::txn::Txn;
 use crate::volume::{Log, Volume};
@@ -124,6 +124,7 @@ impl Fs {
         self.roots.cache().verifier().set_writable(true);
         self.txn.set_interval(self.options().commit_interval);
         self.txn.begin()?;
+        delete::resume(self);
         writable::spoil_quotas(self)
     }
 

@@ -80,3 +80,48 @@ pub(crate) fn delete(dir: &BtrfsInode, name: &[u8], root: &BtrfsInode) -> Result
     fs.subvols().forget(id);
     Ok(())
 }
+
+/// Goes on with dropping the subvolumes that were deleted before the file system was mounted.
+///
+/// Errors are logged; what they are about waits for the next mount.
+///
+/// Only the first call does anything: later there may be others, which are in use.
+pub(crate) fn resume(fs: &Fs) {
+    if !fs.subvols().begin_resume() {
+        return;
+    }
+    if let Err(e) = resume_all(fs) {
+        fs.log().error(format_args!(
+            "could not look for deleted subvolumes ({})",
+            e.to_errno()
+        ));
+    }
+}
+
+fn resume_all(fs: &Fs) -> Result {
+    let roots = fs.roots().tree();
+    let first = Key::new(objectid::ORPHAN, item::ORPHAN_ITEM, 0);
+    let mut cursor = roots.seek(first)?;
+    while let Some((key, _)) = cursor.item() {
+        if key.objectid != first.objectid || key.item_type != first.item_type {
+            break;
+        }
+        let id = TreeId(key.offset);
+        match fs.roots().get_even_dead(id) {
+            Ok(tree) if tree.item().refs.get() != 0 => {}
+            Ok(tree) if tree.item().drop_progress.get() != Key::MIN => {
+                // Its first blocks are gone, and nothing but the position says so.
+                fs.log().warn(format_args!(
+                    "the deleted subvolume {id} is half dropped by another driver, it stays"
+                ));
+            }
+            Ok(tree) => fs.txn().drop_tree(tree)?,
+            Err(e) => fs.log().warn(format_args!(
+                "could not open the deleted subvolume {id} ({})",
+                e.to_errno()
+            )),
+        }
+        cursor.next()?;
+    }
+    Ok(())
+}

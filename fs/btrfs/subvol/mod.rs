@@ -140,6 +140,8 @@ pub(crate) struct SubvolTable {
     /// The id to give out next, once that is known.
     #[pin]
     next_id: Mutex<Option<TreeId>>,
+    /// Those that were deleted by earlier mounts have been looked for.
+    resumed: Atomic<bool>,
     #[pin]
     open: Mutex<RBTree<u64, Arc<Subvol>>>,
 }
@@ -151,6 +153,7 @@ impl SubvolTable {
             roots,
             txn,
             next_id <- new_mutex!(None, "btrfs-next-subvol"),
+            resumed: Atomic::new(false),
             open <- new_mutex!(RBTree::new(), "btrfs-subvol-table"),
         })
     }
@@ -171,6 +174,11 @@ impl SubvolTable {
         }
         open.insert(node);
         Ok(fresh)
+    }
+
+    /// Whether the caller is the first one to look for subvolumes that earlier mounts deleted.
+    pub(super) fn begin_resume(&self) -> bool {
+        !self.resumed.xchg(true, Relaxed)
     }
 
     /// An id for a new subvolume, which none had since the file system was mounted.

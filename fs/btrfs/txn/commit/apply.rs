@@ -124,15 +124,16 @@ impl Frozen {
             }
             trees.push(tree, GFP_KERNEL)?;
         }
-        let dropping = txn.drop_some(&mut work)?;
+        let dropping = txn.drop_some(&mut work, &trees)?;
         let mut books = Books::new(txn, work, trees)?;
+        for (id, changes) in kept.iter() {
+            preload(&mut books, *id, changes)?;
+        }
+        // After what operations say of its root item.
         let gone = match dropping {
             Some(dropping) => books.note_dropping(dropping)?,
             None => None,
         };
-        for (id, changes) in kept.iter() {
-            preload(&mut books, *id, changes)?;
-        }
         books.change_groups(&self.groups)?;
         books.close(&self.born)?;
         txn.space.end_commit();

@@ -54,8 +54,11 @@ impl Txn {
     }
 
     /// Deletes a part of the first subvolume that waits for it.
-    pub(super) fn drop_some(&self, work: &mut Work) -> Result<Option<Dropping>> {
-        let first = self.dropping.lock().first().cloned();
+    ///
+    /// `changed` are the trees that the commit has changes of: such a one has to wait.
+    pub(super) fn drop_some(&self, work: &mut Work, changed: &[Tree]) -> Result<Option<Dropping>> {
+        let waits = |live: &&Arc<LiveTree>| changed.iter().all(|tree| tree.id() != live.id());
+        let first = self.dropping.lock().iter().find(waits).cloned();
         let Some(live) = first else {
             return Ok(None);
         };
