@@ -11,10 +11,12 @@ use kfs::block::IoBuf;
 use kfs::iomap::FolioRange;
 use kfs::mem::KBuf;
 
+use super::compress::Packer;
 use super::decode;
 use super::extent::{Extent, Place, MAX_PACKED};
 use super::replace;
 use super::replace::MOST;
+use super::writeback::Folios;
 use crate::inode::store::store;
 use crate::inode::Inode;
 use crate::vfs::BtrfsInode;
@@ -22,29 +24,80 @@ use crate::vfs::BtrfsInode;
 /// Bytes in front of the data of an inline extent.
 const HEADER: u64 = 21;
 
-/// Whether the dirty bytes `range`, which are all of the file, go into an item; then how many.
-pub(super) fn may_be(inode: &BtrfsInode, range: &Range<u64>) -> Option<u64> {
-    let data = inode.data();
-    let fs = data.fs();
-    let size = u64::try_from(inode.size()).ok()?;
-    let body = u64::try_from(fs.volume().geometry().body_size()).ok()?;
-    let limit = fs.options().max_inline;
-    let limit = limit.min(body.saturating_sub(25 + HEADER));
-    let limit = limit.min(fs.sector_size().saturating_sub(1));
-    let small = range.start == 0 && size > 0 && size <= range.end && size <= limit;
-    (small && !data.flags().contains(InodeFlags::PREALLOC)).then_some(size)
+/// The data of a small file, ready to go into an item.
+pub(super) struct Inline {
+    size: u64,
+    compression: Compression,
+    /// The item, without the fields in front of the data.
+    item: KVec<u8>,
 }
 
-/// Writes all of a file, `size` bytes, into an item, and ends the writeback of its folios.
+/// What goes into an item for a file whose dirty bytes `range` are in `folios`; `None` if it is
+/// not that small, or there is no memory to find out.
+pub(super) fn prepare(inode: &BtrfsInode, range: &Range<u64>, folios: &Folios) -> Option<Inline> {
+    let data = inode.data();
+    let (fs, sector) = (data.fs(), data.fs().sector_size());
+    let size = u64::try_from(inode.size()).ok()?;
+    let all = range.start == 0 && size > 0 && size <= range.end && size <= sector;
+    if !all || data.flags().contains(InodeFlags::PREALLOC) {
+        return None;
+    }
+    let body = u64::try_from(fs.volume().geometry().body_size()).ok()?;
+    let limit = fs
+        .options()
+        .max_inline
+        .min(body.saturating_sub(25 + HEADER));
+    let packer = Packer::of(data).filter(|_| limit > 0);
+    if packer.is_none() && size > limit.min(sector.saturating_sub(1)) {
+        return None;
+    }
+    let len = usize::try_from(size).ok()?;
+    let mut plain = KVec::from_elem(0u8, len, GFP_KERNEL).ok()?;
+    folios.copy_out(&mut plain).ok()?;
+    if let Some(packer) = packer.filter(|packer| packer.is_worth_trying(&plain)) {
+        let room = usize::try_from(limit).ok()?.min(len.saturating_sub(1));
+        if let Ok(Some((packed, used))) = packer.pack(&plain, room) {
+            let feature = packer.feature();
+            let added = feature.map_or(Ok(()), |feature| fs.volume().add_incompat(feature));
+            if added.is_ok() {
+                return Inline::new(size, packer.kind(), packed.get(..used)?);
+            }
+        }
+    }
+    (size <= limit.min(sector.saturating_sub(1)))
+        .then(|| Inline::new(size, Compression::None, &plain))
+        .flatten()
+}
+
+impl Inline {
+    fn new(size: u64, compression: Compression, data: &[u8]) -> Option<Self> {
+        let header = usize::try_from(HEADER).ok()?;
+        let mut item = KVec::with_capacity(header.saturating_add(data.len()), GFP_KERNEL).ok()?;
+        item.resize(header, 0, GFP_KERNEL).ok()?;
+        item.extend_from_slice(data, GFP_KERNEL).ok()?;
+        Some(Self {
+            size,
+            compression,
+            item,
+        })
+    }
+}
+
+/// Writes all of a file into an item, and ends the writeback of its folios.
 ///
 /// Without memory, or when the transaction fails, that is an error of the write. `ended` is called
 /// when the items are put.
-pub(super) fn write(inode: &BtrfsInode, size: u64, folios: Result<IoBuf>, ended: impl FnOnce()) {
+pub(super) fn write(
+    inode: &BtrfsInode,
+    inline: Inline,
+    folios: Result<IoBuf>,
+    ended: impl FnOnce(),
+) {
     let whole = 0..inode.data().fs().sector_size();
     let result = folios
         .as_ref()
         .map_err(|e| *e)
-        .and_then(|buf| put(inode, size, buf));
+        .and_then(|_| put(inode, inline));
     if let (Err(_), Ok(file)) = (result, inode.data().file()) {
         file.land(whole);
     }
@@ -54,13 +107,15 @@ pub(super) fn write(inode: &BtrfsInode, size: u64, folios: Result<IoBuf>, ended:
     }
 }
 
-fn put(inode: &BtrfsInode, size: u64, folios: &IoBuf) -> Result {
+fn put(inode: &BtrfsInode, inline: Inline) -> Result {
     let data = inode.data();
     let (fs, file) = (data.fs(), data.file()?);
-    let len = usize::try_from(size)?;
+    let Inline {
+        size,
+        compression,
+        mut item,
+    } = inline;
     let header = usize::try_from(HEADER)?;
-    let mut item = KVec::from_elem(0u8, header.saturating_add(len), GFP_KERNEL)?;
-    folios.copy_out(0, item.get_mut(header..).ok_or(EINVAL)?)?;
     let whole = 0..fs.sector_size();
     let count = replace::find(data, &whole, MOST)?.items.len();
     let demand = replace::demand(count, size.div_ceil(replace::ITEM).saturating_add(4));
@@ -70,7 +125,7 @@ fn put(inode: &BtrfsInode, size: u64, folios: &IoBuf) -> Result {
     let fields = FileExtentHeader {
         generation: handle.transid().into(),
         ram_bytes: size.into(),
-        compression: Compression::None.raw(),
+        compression: compression.raw(),
         encryption: 0,
         other_encoding: 0.into(),
         kind: file_extent_type::INLINE,

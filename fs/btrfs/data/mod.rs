@@ -13,6 +13,7 @@
 #![allow(dead_code)]
 
 pub(crate) mod cache;
+mod compress;
 pub(crate) mod decode;
 pub(crate) mod direct;
 pub(crate) mod extent;

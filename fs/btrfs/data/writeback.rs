@@ -11,12 +11,15 @@
 
 use btrfs_format::file_extent::Compression;
 use btrfs_format::inode::InodeFlags;
+use btrfs_format::types::Logical;
 use core::ops::Range;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kfs::block::{IoBuf, Segment};
 use kfs::iomap::WritebackRange;
+use kfs::mem::KBuf;
 
+use super::compress::{Packer, RUN};
 use super::inline;
 use super::ordered::{Ordered, Target, PART};
 use crate::inode::Inode;
@@ -97,8 +100,8 @@ impl Collected {
         let Some(piece) = self.0.take() else {
             return;
         };
-        match inline::may_be(inode, &(piece.start..piece.end)) {
-            Some(size) => inline::write(inode, size, piece.folios.into_buf(), || {
+        match inline::prepare(inode, &(piece.start..piece.end), &piece.folios) {
+            Some(small) => inline::write(inode, small, piece.folios.into_buf(), || {
                 drop(piece.reserved)
             }),
             None => piece.send(inode, sync),
@@ -139,21 +142,101 @@ fn land(inode: &Inode, range: Range<u64>) {
 impl Piece {
     fn send(mut self, inode: &BtrfsInode, sync: bool) {
         let data = inode.data();
-        let sector = data.fs().sector_size();
-        let csums = wants_csums(data);
+        let mut packer = Packer::of(data);
         let mut hint = None;
         while self.start < self.end {
-            let want = self.end.saturating_sub(self.start);
-            let range = match self.reserved.allocate(want, sector, hint) {
-                Ok(range) => range,
-                Err(e) => {
-                    land(data, self.start..self.end);
-                    return self.folios.finish(Err(e));
+            let mut len = self.end.saturating_sub(self.start);
+            if let Some(how) = &packer {
+                len = len.min(RUN);
+                match self.send_packed(data, how, len, &mut hint, sync) {
+                    Ok(true) => continue,
+                    Ok(false) => packer = Packer::of(data),
+                    // For lack of memory, for instance.
+                    Err(_) => {}
                 }
-            };
-            hint = range.logical.checked_add(range.len);
+            }
+            if let Err(e) = self.send_plain(data, len, &mut hint, sync) {
+                land(data, self.start..self.end);
+                return self.folios.finish(Err(e));
+            }
+        }
+    }
+
+    /// Compresses and writes the next `len` bytes. `Ok(false)`: they are not, and nothing has
+    /// changed; as after an error.
+    fn send_packed(
+        &mut self,
+        data: &Inode,
+        packer: &Packer,
+        len: u64,
+        hint: &mut Option<Logical>,
+        sync: bool,
+    ) -> Result<bool> {
+        let (fs, sector) = (data.fs(), data.fs().sector_size());
+        let room = len.saturating_sub(sector);
+        if room == 0 {
+            return Ok(false);
+        }
+        let size = usize::try_from(len)?;
+        let mut input = KBuf::new(size, GFP_KERNEL)?;
+        self.folios.copy_out(&mut input)?;
+        if !packer.is_worth_trying(&input) {
+            return Ok(false);
+        }
+        let Some((output, used)) = packer.pack(&input, usize::try_from(room)?)? else {
+            packer.give_up(data);
+            return Ok(false);
+        };
+        let disk_len = u64::try_from(used)?.next_multiple_of(sector);
+        let mut packed = KBuf::zeroed(usize::try_from(disk_len)?, GFP_KERNEL)?;
+        let (to, from) = (packed.get_mut(..used), output.get(..used));
+        to.ok_or(EIO)?.copy_from_slice(from.ok_or(EIO)?);
+        let packed = IoBuf::from_buf(packed)?;
+        if let Some(feature) = packer.feature() {
+            fs.volume().add_incompat(feature)?;
+        }
+        let range = self.reserved.allocate(disk_len, disk_len, *hint)?;
+        let target = Target {
+            disk: range.logical,
+            disk_len,
+            ram: len,
+            compression: packer.kind(),
+            within: None,
+        };
+        let part = self.start..self.start.saturating_add(len);
+        let ordered = Ordered::new(fs.volume().geometry(), part, target, 1, true, false)
+            .inspect_err(|_| fs.space().unalloc(range.logical, range.len))?;
+        *hint = range.logical.checked_add(disk_len);
+        self.start = self.start.saturating_add(len);
+        // What was saved.
+        drop(self.reserved.split(len.saturating_sub(disk_len)));
+        match self.folios.take(size) {
+            Ok(folios) => {
+                ordered.keep(folios);
+                ordered.write(data, 0, packed, sync, true);
+            }
+            Err((folios, e)) => {
+                ordered.keep(folios);
+                ordered.fail(e);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Writes the next `len` bytes as they are.
+    fn send_plain(
+        &mut self,
+        data: &Inode,
+        len: u64,
+        hint: &mut Option<Logical>,
+        sync: bool,
+    ) -> Result {
+        let (fs, csums) = (data.fs(), wants_csums(data));
+        let end = self.start.saturating_add(len);
+        while self.start < end {
+            let want = end.saturating_sub(self.start);
+            let range = self.reserved.allocate(want, fs.sector_size(), *hint)?;
             let part = self.start..self.start.saturating_add(range.len);
-            self.start = part.end;
             let target = Target {
                 disk: range.logical,
                 disk_len: range.len,
@@ -161,24 +244,16 @@ impl Piece {
                 compression: Compression::None,
                 within: None,
             };
-            let parts = range.len.div_ceil(PART);
-            let geometry = data.fs().volume().geometry();
-            let ordered = usize::try_from(parts)
+            let geometry = fs.volume().geometry();
+            let ordered = usize::try_from(range.len.div_ceil(PART))
                 .map_err(Error::from)
-                .and_then(|parts| {
-                    Ordered::new(geometry, part.clone(), target, parts, csums, false)
-                });
-            match ordered {
-                Ok(ordered) => {
-                    write_plain(&ordered, data, &mut self.folios, range.len, sync, csums)
-                }
-                Err(e) => {
-                    data.fs().space().unalloc(range.logical, range.len);
-                    land(data, part.start..self.end);
-                    return self.folios.finish(Err(e));
-                }
-            }
+                .and_then(|parts| Ordered::new(geometry, part.clone(), target, parts, csums, false))
+                .inspect_err(|_| fs.space().unalloc(range.logical, range.len))?;
+            *hint = range.logical.checked_add(range.len);
+            self.start = part.end;
+            write_plain(&ordered, data, &mut self.folios, range.len, sync, csums);
         }
+        Ok(())
     }
 }
 
@@ -266,6 +341,28 @@ impl Folios {
             }
         }
         Ok(buf)
+    }
+
+    /// Copies the next bytes out, without taking them. `EIO` if there are less.
+    pub(super) fn copy_out(&self, out: &mut [u8]) -> Result {
+        let mut done = 0;
+        for range in self.ranges.iter().skip(self.next).flatten() {
+            let rest = out.get_mut(done..).unwrap_or_default();
+            if rest.is_empty() {
+                break;
+            }
+            let len = rest.len().min(range.len());
+            range.for_each(0, len, |piece| {
+                let end = done.saturating_add(piece.len());
+                out.get_mut(done..end).ok_or(EIO)?.copy_from_slice(piece);
+                done = end;
+                Ok(())
+            })?;
+        }
+        match done == out.len() {
+            true => Ok(()),
+            false => Err(EIO),
+        }
     }
 
     fn finish(self, result: Result) {

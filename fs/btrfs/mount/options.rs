@@ -143,7 +143,7 @@ impl Algorithm {
 
     /// The level to use where `level` was asked for: 0 asks for the default, and
     /// what is out of bounds becomes the nearest level there is.
-    fn level(self, level: i32) -> i32 {
+    pub(crate) fn level(self, level: i32) -> i32 {
         let (min, max, default) = match self {
             Algorithm::Zlib => (1, 9, 3),
             Algorithm::Lzo => (1, 1, 1),

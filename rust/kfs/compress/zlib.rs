@@ -4,6 +4,7 @@
 
 use super::pool::Pool;
 use crate::bindings;
+use core::ffi::c_int;
 use kernel::prelude::*;
 
 pub(super) static POOL: Pool = Pool::new(workspace_size);
@@ -68,4 +69,52 @@ fn stream_body(input: &[u8]) -> Option<&[u8]> {
         && flags & 0x20 == 0
         && u16::from_be_bytes(*header) % 31 == 0;
     plain.then_some(body)
+}
+
+pub(super) static DEFLATE: Pool = Pool::new(deflate_size);
+
+/// `DEF_MEM_LEVEL` of the library, the highest that it supports.
+const MEM_LEVEL: c_int = 8;
+
+fn deflate_size() -> usize {
+    // SAFETY: The function has no requirements.
+    let size =
+        unsafe { bindings::zlib_deflate_workspacesize(bindings::MAX_WBITS as c_int, MEM_LEVEL) };
+    size.try_into().unwrap_or(0)
+}
+
+/// Compresses `input` into one zlib stream at the start of `output`, with a level from 1 to 9.
+///
+/// Returns the length of the stream; `None` if it does not fit.
+pub fn zlib_compress(level: i32, input: &[u8], output: &mut [u8]) -> Result<Option<usize>> {
+    let mut workspace = DEFLATE.take()?;
+    let mut stream = bindings::z_stream {
+        next_in: input.as_ptr(),
+        avail_in: input.len(),
+        next_out: output.as_mut_ptr(),
+        avail_out: output.len(),
+        workspace: workspace.as_mut_ptr(),
+        ..Default::default()
+    };
+    // SAFETY: The stream's workspace has the size that the library asks for.
+    let ret = unsafe {
+        bindings::zlib_deflateInit2(
+            &mut stream,
+            level.clamp(1, 9),
+            bindings::Z_DEFLATED as c_int,
+            bindings::MAX_WBITS as c_int,
+            MEM_LEVEL,
+            bindings::Z_DEFAULT_STRATEGY as c_int,
+        )
+    };
+    if ret != bindings::Z_OK as c_int {
+        return Err(EIO);
+    }
+    // SAFETY: The stream was initialized; its input and output are valid for the lengths in it,
+    // which bound what the library reads and writes.
+    let ret = unsafe { bindings::zlib_deflate(&mut stream, bindings::Z_FINISH as c_int) };
+    let produced = output.len().checked_sub(stream.avail_out).ok_or(EIO)?;
+    // SAFETY: The stream was initialized and its workspace is still there.
+    unsafe { bindings::zlib_deflateEnd(&mut stream) };
+    Ok((ret == bindings::Z_STREAM_END as c_int).then_some(produced))
 }
