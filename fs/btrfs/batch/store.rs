@@ -70,8 +70,8 @@ pub struct Env {
 /// The order of calls, on which references to extents and blocks rely: [`copied`](Self::copied) of
 /// a node comes before that of its children, and that of a leaf before its items are reported.
 /// Each block that a tree uses from now on was announced by [`place`](Self::place), each one that
-/// it no longer uses by `copied` or [`drop_block`](Self::drop_block); so those three keep the count
-/// of references to blocks.
+/// it no longer uses by `copied`, [`removed`](Self::removed) or [`drop_block`](Self::drop_block); so
+/// those four keep the count of references to blocks.
 pub trait Store {
     /// A block's bytes as they are now. Cheap to hold; later writes to the address do not show.
     type Block: Deref<Target = [u8]>;
@@ -106,9 +106,16 @@ pub trait Store {
     /// The tree stops using a committed block.
     ///
     /// All that is in it is taken to be still in the tree, in work blocks; what is not is reported
-    /// afterwards: items by [`item`](Self::item), children by `copied` and `drop_block`. A whole
-    /// subtree is removed in the same way, from its top.
+    /// afterwards: items by [`item`](Self::item), children by `copied` and `drop_block`.
     fn copied(&mut self, tree: TreeId, old: &[u8], is_root: bool) -> Result;
+
+    /// The tree stops using a committed block and all that is in it and below it.
+    ///
+    /// Returns whether that must be reported too: items by [`item`](Self::item), children by
+    /// `removed` and `drop_block`. If other trees go on using the block it need not even be read.
+    fn removed(&mut self, tree: TreeId, old: &[u8], is_root: bool) -> Result<bool> {
+        self.copied(tree, old, is_root).map(|()| true)
+    }
 
     /// The tree stops using a work block; what is in it is in others now, or reported as gone.
     fn drop_block(&mut self, tree: TreeId, old: &[u8]) -> Result;

@@ -36,7 +36,7 @@ impl<S: Store> Apply<'_, S> {
             if let Some(ptr) = next.take() {
                 let block = self.remove_block(&ptr, is_root)?;
                 is_root = false;
-                if ptr.level > 0 {
+                if let Some(block) = block {
                     path.push((block, 0), GFP_KERNEL)?;
                 }
             }
@@ -66,20 +66,21 @@ impl<S: Store> Apply<'_, S> {
         }
     }
 
-    /// Reports a block as gone, and its items if it is a leaf.
-    fn remove_block(&mut self, ptr: &BlockPtr, is_root: bool) -> Result<S::Block> {
+    /// Reports a block as gone, and its items if it is a leaf. Returns a node whose children go too.
+    fn remove_block(&mut self, ptr: &BlockPtr, is_root: bool) -> Result<Option<S::Block>> {
         let block = self.store.read(self.tree, ptr)?;
         if ptr.generation == self.env.transid {
             self.store.drop_block(self.tree, &block)?;
-        } else {
-            self.store.copied(self.tree, &block, is_root)?;
+        } else if !self.store.removed(self.tree, &block, is_root)? {
+            return Ok(None);
         }
         if ptr.level == 0 {
             for (key, data) in Leaf::new(&block).iter() {
                 self.store.item(self.tree, &key, Some(data), None)?;
             }
+            return Ok(None);
         }
-        Ok(block)
+        Ok(Some(block))
     }
 }
 

@@ -96,6 +96,33 @@ impl RefDeltas {
         self.log.add(block, Change::TreeBlock { root: tree }, -1)
     }
 
+    /// A tree stops using a committed block and all below it: `Store::removed`.
+    ///
+    /// Returns whether items and children must be reported, each in the same way. If not, other
+    /// trees go on using the block, and what is below it is theirs already.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::copied`].
+    pub fn removed(
+        &mut self,
+        extents: &mut dyn Items,
+        sharing: &Sharing,
+        old: &[u8],
+        is_root: bool,
+    ) -> Result<bool> {
+        let header = header_of(old)?;
+        if sharing.may_share(header, is_root) {
+            let refs = self.refs_of(extents, header.bytenr())?;
+            let holds = header.owner() == sharing.tree && !refs.full;
+            if refs.count > 1 && !holds {
+                self.drop_ref(sharing.tree, header.bytenr(), None)?;
+                return Ok(false);
+            }
+        }
+        self.copied(extents, sharing, old, is_root).map(|()| true)
+    }
+
     /// A new tree begins with a copy of another one's root: a snapshot.
     ///
     /// `root` is the root block, committed or work, that was copied. The copy's own reference

@@ -98,6 +98,14 @@ impl Store for World {
             .copied(&mut self.extents, &self.sharing, old, is_root)
     }
 
+    fn removed(&mut self, tree: TreeId, old: &[u8], is_root: bool) -> Result<bool> {
+        if self.random.one_in(8) {
+            return self.copied(tree, old, is_root).map(|()| true);
+        }
+        self.deltas
+            .removed(&mut self.extents, &self.sharing, old, is_root)
+    }
+
     fn drop_block(&mut self, tree: TreeId, old: &[u8]) -> Result {
         self.deltas
             .drop_block(tree, Header::of(old).unwrap().bytenr())
@@ -348,8 +356,19 @@ impl World {
         self.deltas.drop_ref(tree, Logical(at), holder).unwrap();
     }
 
+    /// Drops a subvolume block by block, or by removing all items.
     fn drop_tree(&mut self, id: u64) {
+        // Work blocks that a snapshot has must stay.
+        if self.random.one_in(2) && self.trees[&id].last_snapshot < self.transid {
+            self.edit(id, &BTreeMap::new(), &[Key::MIN..=Key::MAX]);
+        }
         let tree = self.trees.remove(&id).unwrap();
+        if tree.items.is_empty() && tree.root.generation.get() == self.transid {
+            assert_eq!(tree.root.level, 0);
+            let at = tree.root.logical;
+            self.deltas.drop_block(TreeId(id), at).unwrap();
+            return;
+        }
         self.drop_below(id, tree.root.logical.get(), None);
     }
 
