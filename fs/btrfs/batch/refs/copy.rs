@@ -111,16 +111,31 @@ impl RefDeltas {
         old: &[u8],
         is_root: bool,
     ) -> Result<bool> {
-        let header = header_of(old)?;
-        if sharing.may_share(header, is_root) {
-            let refs = self.refs_of(extents, header.bytenr())?;
-            let holds = header.owner() == sharing.tree && !refs.full;
-            if refs.count > 1 && !holds {
-                self.drop_ref(sharing.tree, header.bytenr(), None)?;
-                return Ok(false);
-            }
+        if !is_root && self.outlives(extents, sharing, old)? {
+            self.drop_ref(sharing.tree, header_of(old)?.bytenr(), None)?;
+            return Ok(false);
         }
         self.copied(extents, sharing, old, is_root).map(|()| true)
+    }
+
+    /// Whether other trees use a block, and hold what is below it without this one. It is no root.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::copied`].
+    pub fn outlives(
+        &mut self,
+        extents: &mut dyn Items,
+        sharing: &Sharing,
+        block: &[u8],
+    ) -> Result<bool> {
+        let header = header_of(block)?;
+        if !sharing.may_share(header, false) {
+            return Ok(false);
+        }
+        let refs = self.refs_of(extents, header.bytenr())?;
+        let holds = header.owner() == sharing.tree && !refs.full;
+        Ok(refs.count > 1 && !holds)
     }
 
     /// A new tree begins with a copy of another one's root: a snapshot.

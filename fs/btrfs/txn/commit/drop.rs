@@ -4,8 +4,10 @@
 //!
 //! A deleted subvolume is a tree that nobody can change any more, and whose items go from the first
 //! to the last, as if somebody deleted them: so it is a sound tree all the time, and no position has
-//! to be kept. A commit takes [`STEPS`] nodes with all their leaves. What is left in the end is an
-//! empty leaf, which goes with the root item.
+//! to be kept. What is left in the end is an empty leaf, which goes with the root item.
+//!
+//! What other subvolumes share is removed by its top, however much is below. So a commit takes more
+//! of such parts ([`SHARED`]) than of nodes with all their leaves ([`STEPS`]).
 
 use btrfs_batch::RootPtr;
 use btrfs_format::header::Header;
@@ -24,6 +26,8 @@ use btrfs_batch::BlockPtr;
 
 /// Nodes above leaves whose leaves one commit deletes.
 const STEPS: usize = 8;
+/// Shared subtrees that one commit lets go of.
+const SHARED: usize = 512;
 
 /// A subvolume of which a commit deletes a part.
 pub(super) struct Dropping {
@@ -65,17 +69,24 @@ impl Txn {
         let mut tree = Tree::new(live);
         work.set_last_snapshot(Generation(tree.item.last_snapshot.get()));
         let env = work.env;
-        for _ in 0..STEPS {
+        let (mut steps, mut shared) = (0, 0);
+        work.set_dropping(true);
+        while steps < STEPS && shared < SHARED {
             let Some(root) = tree.root else {
                 break;
             };
-            let end = end_of_first_node(work, &tree, root)?;
-            let range = [Key::MIN..=end.unwrap_or(Key::MAX)];
+            let part = first_part(work, &tree, root)?;
+            match part.shared {
+                true => shared += 1,
+                false => steps += 1,
+            }
+            let range = [Key::MIN..=part.end.unwrap_or(Key::MAX)];
             tree.root = btrfs_batch::apply(&env, work, tree.id(), tree.root, &[], &range)?;
-            if end.is_none() {
+            if part.end.is_none() {
                 break;
             }
         }
+        work.set_dropping(false);
         let done = match tree.root {
             Some(root) => drop_empty(work, &tree, root)?,
             None => true,
@@ -84,8 +95,16 @@ impl Txn {
     }
 }
 
-/// The last key that may be in the first node above the leaves; `None` if there is only one.
-fn end_of_first_node(work: &Work, tree: &Tree, root: RootPtr) -> Result<Option<Key>> {
+/// What one batch removes from the front of a tree.
+struct Part {
+    /// The last key that may be in it; `None` if it is all that is left.
+    end: Option<Key>,
+    /// It is not looked at below its top.
+    shared: bool,
+}
+
+/// The first subtree that others go on using, or the first node above the leaves.
+fn first_part(work: &mut Work, tree: &Tree, root: RootPtr) -> Result<Part> {
     let mut at = BlockPtr {
         logical: root.logical,
         generation: root.generation,
@@ -93,12 +112,10 @@ fn end_of_first_node(work: &Work, tree: &Tree, root: RootPtr) -> Result<Option<K
         first: None,
     };
     let mut end = None;
-    while at.level >= 2 {
-        let block = work.blocks.read(tree.id(), &at)?;
+    let mut block = work.blocks.read(tree.id(), &at)?;
+    while at.level >= 1 {
         let node = Node::new(&block);
-        if let Some(next) = node.key(1) {
-            end = next.prev();
-        }
+        let next = node.key(1);
         let child = node.child(0).ok_or(EUCLEAN)?;
         at = BlockPtr {
             logical: child.logical,
@@ -106,8 +123,18 @@ fn end_of_first_node(work: &Work, tree: &Tree, root: RootPtr) -> Result<Option<K
             level: at.level.saturating_sub(1),
             first: Some(child.key),
         };
+        if at.level == 0 {
+            break;
+        }
+        if let Some(next) = next {
+            end = next.prev();
+        }
+        block = work.blocks.read(tree.id(), &at)?;
+        if work.outlives(tree.id(), &block)? {
+            return Ok(Part { end, shared: true });
+        }
     }
-    Ok(end)
+    Ok(Part { end, shared: false })
 }
 
 /// Lets go of the root block if it is a leaf without items.

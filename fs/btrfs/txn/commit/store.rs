@@ -32,6 +32,8 @@ pub(super) struct Work {
     grown: RBTree<u64, i64>,
     /// Small blocks may be merged with neighbours.
     pub(super) merging: bool,
+    /// The tree at hand is being dropped.
+    dropping: bool,
     /// The last transaction of which the tree at hand may share blocks.
     last_snapshot: Generation,
     /// The addresses given out last: of system blocks, and of others.
@@ -48,6 +50,7 @@ impl Work {
             extent,
             grown: RBTree::new(),
             merging: true,
+            dropping: false,
             last_snapshot: Generation(0),
             last: (None, None),
         }
@@ -56,6 +59,11 @@ impl Work {
     /// Tells of the tree that is next: blocks of transactions after `last_snapshot` are its own.
     pub(super) fn set_last_snapshot(&mut self, last_snapshot: Generation) {
         self.last_snapshot = last_snapshot;
+    }
+
+    /// Tells whether the tree that is next is being dropped: nobody asks for its size any more.
+    pub(super) fn set_dropping(&mut self, dropping: bool) {
+        self.dropping = dropping;
     }
 
     /// By how many blocks a tree grew.
@@ -99,16 +107,35 @@ impl Work {
 
     fn block_copied(&mut self, tree: TreeId, old: &[u8], is_root: bool) -> Result {
         self.grow(tree, -1)?;
-        let sharing = Sharing {
-            tree,
-            shareable: tree.is_fstree(),
-            last_snapshot: self.last_snapshot,
-        };
+        let sharing = Sharing::of(tree, self.last_snapshot);
         let mut look = Look {
             blocks: &self.blocks,
             tree: &mut self.extent,
         };
         Ok(self.deltas.copied(&mut look, &sharing, old, is_root)?)
+    }
+
+    /// Returns whether what is below is looked at too. It is where the tree's size must be right.
+    fn block_removed(&mut self, tree: TreeId, old: &[u8], is_root: bool) -> Result<bool> {
+        if !self.dropping {
+            return self.block_copied(tree, old, is_root).map(|()| true);
+        }
+        let sharing = Sharing::of(tree, self.last_snapshot);
+        let mut look = Look {
+            blocks: &self.blocks,
+            tree: &mut self.extent,
+        };
+        Ok(self.deltas.removed(&mut look, &sharing, old, is_root)?)
+    }
+
+    /// Whether other trees go on using a block, and what is below it, when `tree` does not.
+    pub(super) fn outlives(&mut self, tree: TreeId, block: &[u8]) -> Result<bool> {
+        let sharing = Sharing::of(tree, self.last_snapshot);
+        let mut look = Look {
+            blocks: &self.blocks,
+            tree: &mut self.extent,
+        };
+        Ok(self.deltas.outlives(&mut look, &sharing, block)?)
     }
 
     fn block_dropped(&mut self, tree: TreeId, old: &[u8]) -> Result {
@@ -165,6 +192,10 @@ impl Store for Work {
 
     fn copied(&mut self, tree: TreeId, old: &[u8], is_root: bool) -> btrfs_batch::Result {
         Ok(self.block_copied(tree, old, is_root)?)
+    }
+
+    fn removed(&mut self, tree: TreeId, old: &[u8], is_root: bool) -> btrfs_batch::Result<bool> {
+        Ok(self.block_removed(tree, old, is_root)?)
     }
 
     fn drop_block(&mut self, tree: TreeId, old: &[u8]) -> btrfs_batch::Result {
