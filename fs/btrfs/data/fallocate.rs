@@ -123,6 +123,8 @@ fn punch(inode: &BtrfsInode, range: Range<u64>) -> Result {
             }
             file.count(0, freed);
             file.changed(part.clone());
+            // What was pending here held the size back.
+            file.raise_disk_size(size);
             store(&mut handle, inode)?;
             Ok(freed)
         };

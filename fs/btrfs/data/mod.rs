@@ -25,6 +25,7 @@ mod ordered;
 mod ranges;
 pub(crate) mod read;
 mod replace;
+pub(crate) mod seek;
 pub(crate) mod shared;
 pub(crate) mod state;
 pub(crate) mod truncate;

@@ -169,6 +169,10 @@ pub(crate) fn drop_extents(inode: &BtrfsInode, from: u64) -> Result {
             true => from,
             false => reached,
         });
+        if reached <= edge {
+            // What was pending behind the new end held the size back.
+            file.raise_disk_size(from);
+        }
         store(&mut handle, inode).inspect_err(|e| fs.txn().abort("truncate", *e))?;
         if reached <= edge {
             return Ok(());

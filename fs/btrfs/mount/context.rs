@@ -155,7 +155,11 @@ impl MountContext {
         check_features(&fs.volume().superblock(), !read_only, log)?;
         match (sb.is_rdonly(), read_only) {
             (true, false) => fs.make_writable()?,
-            (false, true) => fs.make_read_only()?,
+            (false, true) => {
+                // Nobody can write any more, but what was written is only in memory.
+                sb.sync_inodes_for_remount();
+                fs.make_read_only()?;
+            }
             _ => {}
         }
         if old.thread_pool != self.options.thread_pool {

@@ -61,9 +61,8 @@ impl DirOperations for Node {
         ioctl::run(file, cmd, arg)
     }
 
-    fn fsync(_file: &File<Btrfs>, _datasync: bool) -> Result {
-        // Nothing is ever dirty while only reading is there.
-        Ok(())
+    fn fsync(file: &File<Btrfs>, _datasync: bool) -> Result {
+        file.inode().data().fs().txn().commit()
     }
 
     fn create(

@@ -12,6 +12,7 @@ use kfs::iomap;
 use super::{Btrfs, BtrfsInode, Node};
 use crate::data::fiemap::{self, Reported};
 use crate::data::read::FileData;
+use crate::data::seek::DataOrHole;
 use crate::data::shared::Sharing;
 use crate::data::{direct, extent, fallocate, write};
 use crate::ioctl;
@@ -36,8 +37,8 @@ impl FileOperations for Node {
 
     fn seek(inode: &BtrfsInode, pos: i64, kind: SeekKind) -> Result<i64> {
         match kind {
-            SeekKind::Data => iomap::seek_data::<FileData>(inode, pos),
-            SeekKind::Hole => iomap::seek_hole::<FileData>(inode, pos),
+            SeekKind::Data => iomap::seek_data::<DataOrHole>(inode, pos),
+            SeekKind::Hole => iomap::seek_hole::<DataOrHole>(inode, pos),
         }
     }
 

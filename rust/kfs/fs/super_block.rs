@@ -433,6 +433,13 @@ impl<T: FileSystem> SuperBlock<T, Ready> {
         }
     }
 
+    /// As [`sync_inodes`](Self::sync_inodes), for a remount, which holds `s_umount` already.
+    pub fn sync_inodes_for_remount(&self) {
+        // SAFETY: Valid by the type invariant. Outside of a remount the kernel would warn that
+        // `s_umount` is not held, and no more.
+        unsafe { bindings::sync_inodes_sb(self.as_raw()) };
+    }
+
     /// Sets or clears the read-only flag; the caller is the remount or the error handling of
     /// the file system.
     pub fn set_rdonly(&self, on: bool) {
