@@ -45,6 +45,8 @@ pub(crate) trait ChunkSink: Send + Sync {
 
 /// Data chunks get no larger, bytes.
 const LARGEST_DATA_CHUNK: u64 = 1 << 30;
+/// Less than this is not promised beyond what there is, bytes.
+const LEAST_OVERCOMMIT: u64 = 256 << 20;
 /// A chunk of metadata is worth having early if less than this is free, bytes.
 const SCARCE: u64 = 64 << 20;
 
@@ -256,7 +258,9 @@ impl Space {
             }
             let total = self.volume.superblock().total_bytes.get();
             let chunk = LARGEST_DATA_CHUNK.min(total / 10);
-            Ok(self.growable(info)?.saturating_sub(chunk) / 8)
+            let limit = self.growable(info)?.saturating_sub(chunk) / 8;
+            // What is promised beyond is made before a commit; little is not worth a chunk.
+            Ok(if limit < LEAST_OVERCOMMIT { 0 } else { limit })
         };
         self.overcommit.store(limit().unwrap_or(0), Relaxed);
     }

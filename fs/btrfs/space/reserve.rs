@@ -6,7 +6,8 @@
 //!
 //! # When it does not fit
 //!
-//! In this order, each step only if it can help: allocate a chunk; write delayed data out, which
+//! In this order, each step only if it can help: commit, if tree blocks are mostly promised and not
+//! used; allocate a chunk; write delayed data out, which
 //! turns generous promises into exact ones; commit, if that frees space; draw from the global
 //! reserve, for those that give space back or finish what was begun; `ENOSPC`.
 //!
@@ -245,6 +246,14 @@ impl Space {
 
     /// Does what there is to be done until `bytes` are promised, or nothing is left to do.
     fn make_room(&self, info: &Info, kind: Kind, bytes: u64, how: Urgency) -> Result {
+        if kind == Kind::Metadata && is_mostly_promised(&info.counters()) {
+            if let Some(flusher) = self.flusher() {
+                flusher.commit()?;
+                if self.try_reserve(info, kind, bytes) {
+                    return Ok(());
+                }
+            }
+        }
         if self.grow_for(info, kind, bytes)? {
             return Ok(());
         }
@@ -320,6 +329,14 @@ impl Space {
     pub(crate) fn note_freed(&self, bytes: u64) {
         self.freed.fetch_add(bytes, Relaxed);
     }
+}
+
+/// Whether groups are not well filled, and there are only so many promises: upper bounds, which are
+/// a few times of what a commit takes.
+fn is_mostly_promised(counters: &Counters) -> bool {
+    let taken = counters.allocated().saturating_add(counters.reserve);
+    let promised = counters.may_use.saturating_sub(counters.reserve);
+    taken < counters.total / 10 * 7 && promised > counters.total / 8
 }
 
 fn fits(counters: &Counters, bytes: u64, more: u64) -> bool {
