@@ -112,7 +112,7 @@ impl RefDeltas {
         is_root: bool,
     ) -> Result<bool> {
         if !is_root && self.outlives(extents, sharing, old)? {
-            self.drop_ref(sharing.tree, header_of(old)?.bytenr(), None)?;
+            self.drop_block(sharing.tree, header_of(old)?.bytenr())?;
             return Ok(false);
         }
         self.copied(extents, sharing, old, is_root).map(|()| true)

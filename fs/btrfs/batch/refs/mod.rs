@@ -16,7 +16,7 @@
 //! | nobody else has b | the copy inherits implicit references; shared ones become implicit | [`copy`] |
 //! | others have b, R is its owner | shared references for b, the copy inherits the implicit ones | |
 //! | others have b, R is not its owner | implicit references of R for the copy | |
-//! | R is being dropped | no copy, so nothing is inherited | [`drop`] |
+//! | R is being dropped | the same for what only R has; all else stays as it is | [`RefDeltas::removed`] |
 //!
 //! Invariants:
 //!
@@ -33,14 +33,12 @@
 
 pub mod apply;
 pub mod copy;
-pub mod drop;
 mod item;
 mod keyed;
 mod log;
 
 pub use apply::{apply_refs, Extent, ExtentChanges, ExtentKind, ExtentRules};
 pub use copy::Sharing;
-pub use drop::Fate;
 
 use crate::error::{Error, Result};
 use crate::items::Items;
@@ -144,7 +142,7 @@ impl RefDeltas {
         self.log.add(at, Change::TreeBlock { root: owner }, 1)
     }
 
-    /// A tree no longer uses a work block: `Store::drop_block`.
+    /// A tree no longer uses a work block, or its last block: `Store::drop_block`.
     pub fn drop_block(&mut self, tree: TreeId, at: Logical) -> Result {
         self.log.add(at, Change::TreeBlock { root: tree }, -1)
     }

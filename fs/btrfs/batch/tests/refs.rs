@@ -7,7 +7,7 @@
 mod support;
 
 use btrfs_batch::items::ItemMap;
-use btrfs_batch::refs::{Fate, Sharing};
+use btrfs_batch::refs::Sharing;
 use btrfs_batch::{
     apply, apply_refs, empty_root, BlockPtr, Change, Edit, Env, Error, ExtentChanges, ExtentKind,
     ExtentRules, RefDeltas, Result, RootPtr, Store,
@@ -331,45 +331,19 @@ impl World {
         node.ptrs().iter().map(|ptr| ptr.blockptr.get()).collect()
     }
 
-    /// Drops a subvolume below and with block `at`, to which `holder` has the reference.
-    fn drop_below(&mut self, id: u64, at: u64, holder: Option<Logical>) {
-        let block = self.blocks[&at].clone();
-        let tree = TreeId(id);
-        let fate = self.deltas.dropping(&mut self.extents, tree, &block);
-        match fate.unwrap() {
-            Fate::Freed { holder } => {
-                for child in self.children(at) {
-                    self.drop_below(id, child, holder);
-                }
-            }
-            Fate::Kept => {}
-            Fate::Given => {
-                let mut stack = self.children(at);
-                while let Some(at) = stack.pop() {
-                    let block = self.blocks[&at].clone();
-                    if self.deltas.give(&mut self.extents, tree, &block).unwrap() {
-                        stack.extend(self.children(at));
-                    }
-                }
-            }
-        }
-        self.deltas.drop_ref(tree, Logical(at), holder).unwrap();
-    }
-
-    /// Drops a subvolume block by block, or by removing all items.
+    /// Drops a subvolume by removing all items, a part at a time.
     fn drop_tree(&mut self, id: u64) {
-        // Work blocks that a snapshot has must stay.
-        if self.random.one_in(2) && self.trees[&id].last_snapshot < self.transid {
-            self.edit(id, &BTreeMap::new(), &[Key::MIN..=Key::MAX]);
+        let nothing = BTreeMap::new();
+        for part in 0..self.random.below(4) {
+            let end = Key::new(256 + 8 * part + self.random.below(16), 255, u64::MAX);
+            self.edit(id, &nothing, &[Key::MIN..=end]);
         }
+        self.edit(id, &nothing, &[Key::MIN..=Key::MAX]);
         let tree = self.trees.remove(&id).unwrap();
-        if tree.items.is_empty() && tree.root.generation.get() == self.transid {
-            assert_eq!(tree.root.level, 0);
-            let at = tree.root.logical;
-            self.deltas.drop_block(TreeId(id), at).unwrap();
-            return;
-        }
-        self.drop_below(id, tree.root.logical.get(), None);
+        assert_eq!(tree.root.level, 0);
+        self.deltas
+            .drop_block(TreeId(id), tree.root.logical)
+            .unwrap();
     }
 
     /// Writes references, and compares them with a walk.
@@ -546,8 +520,9 @@ fn run(nodesize: u32, skinny: bool, seed: u64, steps: u32, edits: u64, inodes: u
             snapshots += 1;
         }
         let victim = ids[world.random.below(ids.len() as u64) as usize];
-        if ids.len() > 3 && world.random.one_in(3) {
-            // Sometimes one that was edited in the same commit, as in a rescan of the trees.
+        // Work blocks that a snapshot has must stay.
+        let is_source = world.trees[&victim].last_snapshot == world.transid;
+        if ids.len() > 3 && world.random.one_in(3) && !is_source {
             world.drop_tree(victim);
         }
         world.commit();

@@ -151,12 +151,11 @@ impl Work {
     /// The tree, which is dropped, lets go of its last block.
     pub(super) fn give_up(&mut self, tree: TreeId, root: RootPtr) -> Result {
         self.grow(tree, -1)?;
+        self.deltas.drop_block(tree, root.logical)?;
         if root.generation == self.env.transid {
-            self.deltas.drop_block(tree, root.logical)?;
             self.blocks.forget(root.logical);
-            return Ok(());
         }
-        Ok(self.deltas.drop_ref(tree, root.logical, None)?)
+        Ok(())
     }
 }
 
