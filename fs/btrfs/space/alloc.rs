@@ -112,7 +112,7 @@ impl Space {
         };
         let near = self
             .continue_file(info, &table, wanted, &pay)
-            .or_else(|| self.from_cursor(info, &table, wanted, &pay));
+            .or_else(|| self.at_cursor(info, &table, wanted, &pay));
         let found = match near {
             Some(found) => Some(found),
             None => self.search(info, &table, wanted, &pay)?,
@@ -151,7 +151,7 @@ impl Space {
 
     /// Small pieces: at the window, or where another one can be. Large ones: where the last of
     /// these went, or behind it.
-    fn from_cursor(
+    fn at_cursor(
         &self,
         info: &Info,
         table: &GroupTable,
