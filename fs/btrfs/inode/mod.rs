@@ -5,6 +5,16 @@
 //! An inode in memory is identified by its subvolume and its number ([`InodeKey`]).
 //! An entry of a directory that leads to a subvolume which hangs elsewhere, as
 //! snapshots have them, is an empty directory that exists in memory only, a *stub*.
+//!
+//! # Changing an inode
+//!
+//! Attributes change in the VFS's inode, and in [`Inode`], under the inode lock; [`store`] puts them
+//! into the tree under the handle of the operation that changed them. Only times may be ahead of
+//! the tree (`lazytime`), until the VFS has the inode written. Locks: handle, then
+//! the inode's `storing`, then the shard of an overlay.
+//!
+//! A file without names leaves its tree when it leaves memory ([`orphan`]). So the last reference to an
+//! inode is never dropped by who has a handle: removing it begins an operation.
 
 #![forbid(unsafe_code)]
 #![allow(dead_code)]

@@ -5,6 +5,17 @@
 //! A subvolume is a tree with files and a device number of its own, by which
 //! programs see that they leave one and enter another. Those that were looked at stay
 //! in a [`SubvolTable`] until the file system is closed.
+//!
+//! # Life of a subvolume
+//!
+//! *Made* ([`create`]): its items are in an overlay, and its root item leads nowhere, until the next
+//! commit. *Deleted* ([`delete`]): it has no name, its root item no references, and an orphan item
+//! says that it is to be dropped; whoever has files of it open goes on reading. *Dropped*: when the
+//! last of its inodes has left memory, commits take its tree apart. One that was deleted before a
+//! crash is dropped after the next mount for writing.
+//!
+//! Names of subvolumes change under the inode lock of the directory, as those of files do. The
+//! mutexes here are leaf locks, but that finding the first unused number reads the tree.
 
 #![forbid(unsafe_code)]
 #![allow(dead_code)]
