@@ -9,7 +9,7 @@ apt_dir=$cache/apt
 base_needs="
 gcc:gcc make:make flex:flex bison:bison bc:bc cpio:cpio insmod:kmod xz:xz-utils
 perl:perl patch:patch python3:python3 setsid:util-linux mkfs.ext4:e2fsprogs
-getfattr:attr setfacl:acl ps:procps mkfs.xfs:xfsprogs
+getfattr:attr setfacl:acl ps:procps mkfs.xfs:xfsprogs fio:fio
 /usr/include/stdio.h:libc6-dev /usr/include/libelf.h:libelf-dev
 lib/liblzo2.so.2:liblzo2-2 lib/libudev.so.1:libudev1 lib/libzstd.so.1:libzstd1
 /usr/share/keyrings/debian-archive-keyring.gpg:debian-archive-keyring

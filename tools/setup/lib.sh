@@ -4,6 +4,7 @@
 
 kernel_series=7.3
 bindgen_version=0.72.1
+fsx_version=0.3.2
 min_rustc=1.85.0
 # What one UML kernel needs in the cache, in MiB (source and build tree).
 space_source=2600

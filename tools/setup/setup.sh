@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # Prepares a Debian machine for building and testing: packages, the kernel's
-# source, Rust's library source, bindgen, btrfs-progs, and the test kernels.
+# source, Rust's library source, bindgen, fsx, btrfs-progs, and the test kernels.
 # Everything but the packages goes to ${XDG_CACHE_HOME:-~/.cache}/btrfs-rs.
 # Doing it again does only what is missing.
 #
@@ -66,6 +66,7 @@ main() {
 	setup_source
 	setup_rust_src
 	setup_bindgen
+	setup_fsx
 	setup_progs
 	# Kernels have locks of their own: building one takes long.
 	exec 9>&-

@@ -79,6 +79,18 @@ setup_bindgen() {
 	rm -rf "$cache/host/bindgen"
 }
 
+# fsx for the tests that write: the port of the crate of that name.
+setup_fsx() {
+	if [ "$("$tools_dir/bin/fsx" --version 2>/dev/null)" = "fsx $fsx_version" ]; then
+		return 0
+	fi
+	say "building fsx $fsx_version (a minute)"
+	CARGO_TARGET_DIR=$cache/host/fsx CARGO_PROFILE_RELEASE_OPT_LEVEL=1 run_logged fsx \
+		cargo install fsx --locked --force --version "$fsx_version" --root "$tools_dir" ||
+		die "fsx cannot be built (see above; no network?)"
+	rm -rf "$cache/host/fsx"
+}
+
 setup_progs() {
 	[ ! -e "$progs_dir/.complete" ] || return 0
 	private_lists

@@ -16,12 +16,12 @@ options=noatime
 
 # begin [MKFS-ARGUMENT]...: a new file system, mounted on $mnt with $options.
 begin() {
-	mkdir -p $mnt
 	mkfs.btrfs -q -f "$@" $disks
 	attach
 }
 
 attach() {
+	mkdir -p $mnt
 	devices=
 	for disk in $disks; do devices=$devices,device=$disk; done
 	mount -t btrfs -o "$options$devices" "$first" $mnt

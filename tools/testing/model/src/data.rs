@@ -77,7 +77,7 @@ impl World {
         let offset = self.position(self.oracle.data(id).len());
         let len = self.length();
         let bytes = self.bytes(len);
-        self.note(format!("write {} at {offset}+{len}", name.display()));
+        self.note_on(id, format!("write {} at {offset}+{len}", name.display()));
         self.put(self.fd(&target), &bytes, Some(offset))?;
         self.store(id, offset, &bytes);
         Ok(())
@@ -93,7 +93,7 @@ impl World {
         }
         let len = self.length();
         let bytes = self.bytes(len);
-        self.note(format!("append {} at {offset}+{len}", name.display()));
+        self.note_on(id, format!("append {} at {offset}+{len}", name.display()));
         self.put(self.fd(&target), &bytes, None)?;
         self.store(id, offset, &bytes);
         Ok(())
@@ -109,7 +109,10 @@ impl World {
         let bytes = self.bytes(len);
         let mut aligned = sys::AlignedBuf::new(len);
         aligned.bytes().copy_from_slice(&bytes);
-        self.note(format!("direct write {} at {offset}+{len}", name.display()));
+        self.note_on(
+            id,
+            format!("direct write {} at {offset}+{len}", name.display()),
+        );
         self.put(self.fd(&target), aligned.bytes(), Some(offset))?;
         self.store(id, offset, &bytes);
         Ok(())
@@ -122,7 +125,10 @@ impl World {
         let size = self.oracle.data(id).len();
         let offset = self.rng.below(size as u64 + 1) / 4096 * 4096;
         let len = self.length().div_ceil(4096) * 4096;
-        self.note(format!("direct read {} at {offset}+{len}", name.display()));
+        self.note_on(
+            id,
+            format!("direct read {} at {offset}+{len}", name.display()),
+        );
         let mut buf = sys::AlignedBuf::new(len);
         let result = sys::pread(&self.fd(&target), buf.bytes(), offset as i64);
         let n = expect(result, None)?.unwrap_or(0);
@@ -162,7 +168,7 @@ impl World {
         }
         let offset = self.rng.below(self.oracle.data(id).len() as u64 + 1);
         let len = self.length();
-        self.note(format!("read {} at {offset}+{len}", name.display()));
+        self.note_on(id, format!("read {} at {offset}+{len}", name.display()));
         let mut buf = vec![0u8; len];
         let n = expect(sys::pread(&fd, &mut buf, offset as i64), None)?.unwrap_or(0);
         self.compare(&name, id, offset as usize, &buf[..n], len)?;
@@ -182,7 +188,10 @@ impl World {
         } else {
             self.position(old)
         };
-        self.note(format!("truncate {} from {old} to {size}", name.display()));
+        self.note_on(
+            id,
+            format!("truncate {} from {old} to {size}", name.display()),
+        );
         expect(files::truncate(&self.fd(&target), size), None)?;
         self.oracle.data_mut(id).resize(size as usize, 0);
         Ok(())
@@ -204,10 +213,13 @@ impl World {
         let size = self.oracle.data(id).len();
         let offset = self.position(size);
         let len = self.length();
-        self.note(format!(
-            "fallocate {} mode {mode} at {offset}+{len}, size {size}",
-            name.display()
-        ));
+        self.note_on(
+            id,
+            format!(
+                "fallocate {} mode {mode} at {offset}+{len}, size {size}",
+                name.display()
+            ),
+        );
         expect(
             sys::fallocate(&self.fd(&target), mode, offset as i64, len as i64),
             None,
@@ -244,9 +256,10 @@ impl World {
         let offset = self.rng.index(limit);
         let len = self.length().min(limit - offset);
         let bytes = self.bytes(len);
-        self.note(format!(
-            "write mapping of open file {index} at {offset}+{len}"
-        ));
+        self.note_on(
+            id,
+            format!("write mapping of open file {index} at {offset}+{len}"),
+        );
         let sync = self.rng.one_in(8);
         let Some(map) = &self.handles[index].map else {
             return Ok(());
@@ -319,11 +332,14 @@ impl World {
         let offset = self.rng.index(size);
         let len = self.length().min(size - offset);
         let to_offset = self.position(self.oracle.data(id).len());
-        self.note(format!(
-            "copy {} at {offset}+{len} to {} at {to_offset}",
-            name.display(),
-            other.display()
-        ));
+        self.note_on(
+            id,
+            format!(
+                "copy {} at {offset}+{len} to {} at {to_offset}",
+                name.display(),
+                other.display()
+            ),
+        );
         let (from, to) = (self.fd(&from), self.fd(&to));
         let mut done = 0;
         while done < len {
@@ -340,11 +356,14 @@ impl World {
     }
 
     pub fn fsync(&mut self) -> Outcome {
-        let Some((target, _, name)) = self.target(0)? else {
+        let Some((target, id, name)) = self.target(0)? else {
             return Ok(());
         };
         let data_only = self.rng.one_in(2);
-        self.note(format!("fsync {} data only: {data_only}", name.display()));
+        self.note_on(
+            id,
+            format!("fsync {} data only: {data_only}", name.display()),
+        );
         expect(files::fsync(&self.fd(&target), data_only), None)?;
         Ok(())
     }
@@ -361,7 +380,7 @@ impl World {
             return Ok(());
         };
         let truncate = if self.rng.one_in(8) { libc::O_TRUNC } else { 0 };
-        self.note(format!("open {} {truncate:x}", self.show(dir, &name)));
+        self.note_on(id, format!("open {} {truncate:x}", self.show(dir, &name)));
         let fd = expect(
             sys::open(self.path(dir, &name), libc::O_RDWR | truncate),
             None,
@@ -384,7 +403,7 @@ impl World {
             if matches!(&self.oracle.at(id).kind, Kind::File(data) if data.is_empty()) {
                 continue;
             }
-            self.note(format!("truncate {} to nothing", self.show(dir, &name)));
+            self.note_on(id, format!("truncate {} to nothing", self.show(dir, &name)));
             let fd = expect(
                 sys::open(self.path(dir, &name), libc::O_RDWR | libc::O_TRUNC),
                 None,

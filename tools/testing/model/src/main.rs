@@ -180,9 +180,7 @@ fn main() {
     sys::umask(0);
     let mut world = World::new(&args.root, args.seed, args.trace);
     if let Err(error) = run(&mut world, &args) {
-        for line in &world.history {
-            println!("{line}");
-        }
+        world.explain(&error);
         println!("model: seed {}, step {}: {error}", args.seed, world.step);
         std::process::exit(1);
     }

@@ -3,7 +3,7 @@
 //! The real tree and its model side by side, and what all operations share.
 
 use crate::oracle::{Id, Kind, Name, Oracle, ROOT};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -34,6 +34,8 @@ pub struct World {
     pub rng: Rng,
     pub handles: Vec<Handle>,
     pub history: VecDeque<String>,
+    /// The same by object, for those whose contents changed.
+    pub about: BTreeMap<Id, VecDeque<String>>,
     pub trace: bool,
     pub step: u64,
 }
@@ -46,6 +48,7 @@ impl World {
             rng: Rng::new(seed),
             handles: Vec::new(),
             history: VecDeque::new(),
+            about: BTreeMap::new(),
             trace,
             step: 0,
         }
@@ -61,6 +64,35 @@ impl World {
             self.history.pop_front();
         }
         self.history.push_back(text);
+    }
+
+    /// Notes what is about to be done to an object.
+    pub fn note_on(&mut self, id: Id, text: String) {
+        let about = self.about.entry(id).or_default();
+        if about.len() == HISTORY {
+            about.pop_front();
+        }
+        about.push_back(format!("{:>6} {text}", self.step));
+        self.note(text);
+    }
+
+    /// Prints the last operations, and those on the objects that a message names.
+    pub fn explain(&self, message: &str) {
+        self.history.iter().for_each(|line| println!("{line}"));
+        for (dir, name) in self.oracle.names() {
+            let path = self.path(dir, &name);
+            // The longest name is the one that is meant.
+            let named = message.contains(&format!("{}:", path.display()))
+                || message.contains(&format!("{} ", path.display()));
+            let about = self
+                .oracle
+                .get(dir, &name)
+                .and_then(|id| self.about.get(&id));
+            if let (true, Some(about)) = (named, about) {
+                println!("what was done to {}:", self.show(dir, &name));
+                about.iter().for_each(|line| println!("{line}"));
+            }
+        }
     }
 
     pub fn path(&self, dir: Id, name: &[u8]) -> PathBuf {
