@@ -11,7 +11,8 @@
 //!
 //! A read uses at most one buffer of [`BUFFER`] bytes at a time.
 
-use btrfs_format::file_extent::Compression;
+use btrfs_format::types::Logical;
+use core::ops::Range;
 use kernel::iov::{IovIterDest, IovIterSource};
 use kernel::prelude::*;
 use kfs::block::IoBuf;
@@ -19,7 +20,8 @@ use kfs::fs::Kiocb;
 
 use super::extent::Place;
 use super::ordered::{Ordered, Target, PART};
-use super::{read, writeback};
+use super::{inplace, read, writeback};
+use crate::inode::Inode;
 use crate::vfs::{Btrfs, BtrfsInode};
 
 /// Largest buffer, bytes.
@@ -137,17 +139,15 @@ pub(crate) fn write(
     let mut hint = None;
     let mut at = pos;
     while at < end {
-        let want = end.saturating_sub(at).min(EXTENT);
-        let mut reserved = match fs.space().reserve_data(want) {
-            Ok(reserved) => reserved,
+        let next = at..at.saturating_add(EXTENT).min(end);
+        let target = match place(data, next, hint) {
+            Ok(target) => target,
             Err(_) if at > pos => break,
             Err(e) => return Err(e),
         };
-        let found = reserved.allocate(want, sector, hint)?;
-        drop(reserved);
-        hint = found.logical.checked_add(found.len);
-        let part = at..at.saturating_add(found.len);
-        match write_extent(inode, part.clone(), found, csums, from) {
+        hint = target.disk.checked_add(target.disk_len);
+        let part = at..at.saturating_add(target.disk_len);
+        match write_extent(inode, part.clone(), target, csums, from) {
             Ok(()) => at = part.end,
             Err(e) if at == pos => return Err(e),
             Err(_) => break,
@@ -165,36 +165,42 @@ pub(crate) fn write(
     Ok(done)
 }
 
+/// Where the bytes from the beginning of `range` on are written.
+fn place(data: &Inode, range: Range<u64>, hint: Option<Logical>) -> Result<Target> {
+    let (found, until) = inplace::find(data, &range)?;
+    if let Some(target) = found {
+        return Ok(target);
+    }
+    let (space, sector) = (data.fs().space(), data.fs().sector_size());
+    let want = until.saturating_sub(range.start);
+    let mut reserved = space.reserve_data(want)?;
+    Ok(Target::fresh(reserved.allocate(want, sector, hint)?))
+}
+
 /// Writes one extent, of which `part` is the place in the file.
 fn write_extent(
     inode: &BtrfsInode,
-    part: core::ops::Range<u64>,
-    found: crate::space::Range,
+    part: Range<u64>,
+    target: Target,
     csums: bool,
     from: &mut IovIterSource<'_>,
 ) -> Result {
     let data = inode.data();
     let (fs, file) = (data.fs(), data.file()?);
-    let target = Target {
-        disk: found.logical,
-        disk_len: found.len,
-        ram: found.len,
-        compression: Compression::None,
-        within: None,
-    };
-    let parts = usize::try_from(found.len.div_ceil(PART))?;
+    let size = target.disk_len;
+    let parts = usize::try_from(size.div_ceil(PART))?;
     let geometry = fs.volume().geometry();
     let ordered = file.launch(part.clone()).and_then(|delayed| {
         drop(delayed);
         Ordered::new(geometry, part.clone(), target, parts, csums, true)
     });
     let ordered = ordered.inspect_err(|_| {
-        fs.space().unalloc(found.logical, found.len);
+        target.give_back(data);
         file.land(part.clone());
     })?;
     let mut at = 0;
-    while at < found.len {
-        let len = found.len.saturating_sub(at).min(PART);
+    while at < size {
+        let len = size.saturating_sub(at).min(PART);
         match take(from, len) {
             Ok(buf) => ordered.write(data, at, buf, true, csums),
             Err(e) => ordered.fail(e),

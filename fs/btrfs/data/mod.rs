@@ -20,6 +20,7 @@ pub(crate) mod extent;
 pub(crate) mod fallocate;
 pub(crate) mod fiemap;
 mod inline;
+mod inplace;
 pub(crate) mod located;
 mod ordered;
 mod ranges;

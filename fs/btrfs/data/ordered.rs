@@ -43,6 +43,26 @@ pub(super) struct Target {
     pub(super) within: Option<(DiskExtent, bool)>,
 }
 
+impl Target {
+    /// A new extent, for data as it is.
+    pub(super) fn fresh(range: crate::space::Range) -> Self {
+        Self {
+            disk: range.logical,
+            disk_len: range.len,
+            ram: range.len,
+            compression: Compression::None,
+            within: None,
+        }
+    }
+
+    /// Gives the space back, if it was allocated for this.
+    pub(super) fn give_back(&self, inode: &Inode) {
+        if self.within.is_none() {
+            inode.fs().space().unalloc(self.disk, self.disk_len);
+        }
+    }
+}
+
 /// Data of a file on its way to disk.
 #[pin_data]
 pub(super) struct Ordered {
@@ -240,6 +260,13 @@ impl Ordered {
         let data = inode.data();
         let (fs, file) = (data.fs(), data.file()?);
         let mut csums = (!csums.is_empty()).then_some(csums);
+        if let Some((_, false)) = self.target.within {
+            // Its items stay as they are.
+            let mut handle = fs.txn().start(replace::demand(0, 1).completion())?;
+            file.land(self.range.clone());
+            file.raise_disk_size(u64::try_from(inode.size())?);
+            return store(&mut handle, inode);
+        }
         let mut at = self.range.start;
         while at < self.range.end {
             let rest = at..self.range.end;

@@ -9,7 +9,6 @@
 //!
 //! A piece, and so an extent, has at most [`MAX_EXTENT`] bytes.
 
-use btrfs_format::file_extent::Compression;
 use btrfs_format::inode::InodeFlags;
 use btrfs_format::types::Logical;
 use core::ops::Range;
@@ -20,8 +19,8 @@ use kfs::iomap::WritebackRange;
 use kfs::mem::KBuf;
 
 use super::compress::{Packer, RUN};
-use super::inline;
 use super::ordered::{Ordered, Target, PART};
+use super::{inline, inplace};
 use crate::inode::Inode;
 use crate::space::{DataReservation, Urgency};
 use crate::vfs::BtrfsInode;
@@ -234,24 +233,29 @@ impl Piece {
         let (fs, csums) = (data.fs(), wants_csums(data));
         let end = self.start.saturating_add(len);
         while self.start < end {
-            let want = end.saturating_sub(self.start);
-            let range = self.reserved.allocate(want, fs.sector_size(), *hint)?;
-            let part = self.start..self.start.saturating_add(range.len);
-            let target = Target {
-                disk: range.logical,
-                disk_len: range.len,
-                ram: range.len,
-                compression: Compression::None,
-                within: None,
+            let (found, until) = inplace::find(data, &(self.start..end))?;
+            let target = match found {
+                Some(target) => {
+                    // It has its space.
+                    drop(self.reserved.split(target.disk_len));
+                    target
+                }
+                None => {
+                    let want = until.saturating_sub(self.start);
+                    let range = self.reserved.allocate(want, fs.sector_size(), *hint)?;
+                    Target::fresh(range)
+                }
             };
+            let len = target.disk_len;
+            let part = self.start..self.start.saturating_add(len);
             let geometry = fs.volume().geometry();
-            let ordered = usize::try_from(range.len.div_ceil(PART))
+            let ordered = usize::try_from(len.div_ceil(PART))
                 .map_err(Error::from)
                 .and_then(|parts| Ordered::new(geometry, part.clone(), target, parts, csums, false))
-                .inspect_err(|_| fs.space().unalloc(range.logical, range.len))?;
-            *hint = range.logical.checked_add(range.len);
+                .inspect_err(|_| target.give_back(data))?;
+            *hint = target.disk.checked_add(len);
             self.start = part.end;
-            write_plain(&ordered, data, &mut self.folios, range.len, sync, csums);
+            write_plain(&ordered, data, &mut self.folios, len, sync, csums);
         }
         Ok(())
     }

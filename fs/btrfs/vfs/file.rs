@@ -44,6 +44,8 @@ impl FileOperations for Node {
 
     fn fiemap(inode: &BtrfsInode, info: &mut FiemapInfo<'_>, start: u64, len: u64) -> Result {
         let data = inode.data();
+        // Addresses are only known of what was written.
+        inode.write_and_wait(0..i64::MAX as u64)?;
         let _lock = inode.lock_shared();
         let sector = data.fs().sector_size();
         let start = start - start % sector;
