@@ -72,27 +72,8 @@ impl IomapOps for FileData {
     type Private = Located;
     type ReadContext = Batch;
 
-    fn map(inode: &BtrfsInode, pos: u64, _len: u64, purpose: Purpose) -> Result<Mapping<Located>> {
+    fn map(inode: &BtrfsInode, pos: u64, _len: u64, _purpose: Purpose) -> Result<Mapping<Located>> {
         let extent = inode.data().locate(pos)?;
-        let empty = matches!(extent.place, Place::Hole | Place::Prealloc { .. });
-        if empty && purpose.is_report() {
-            // What is not on disk yet is data, too.
-            let pending = inode.data().file()?.pending(pos);
-            let kind = match (pending.yes, extent.place) {
-                (true, _) => MappingKind::Delalloc,
-                (false, Place::Hole) => MappingKind::Hole,
-                (false, _) => MappingKind::Unwritten,
-            };
-            return Ok(Mapping {
-                kind,
-                offset: pos,
-                length: extent.end.min(pending.until).saturating_sub(pos),
-                addr: None,
-                flags: MappingFlags::NONE,
-                cookie: 0,
-                private: extent,
-            });
-        }
         let (kind, addr) = match extent.place {
             Place::Hole => (MappingKind::Hole, None),
             Place::Prealloc { address, .. } => (MappingKind::Unwritten, Some(address.get())),
