@@ -117,6 +117,8 @@ impl Fs {
     /// Fails, with a message, where the devices or what is on them forbid writing.
     pub(super) fn make_writable(&self) -> Result {
         writable::check(self)?;
+        self.volume
+            .set_barriers(!self.options().has(Flags::NOBARRIER));
         self.volume.set_writable()?;
         self.check_dev_extents()
             .inspect_err(|_| self.volume.set_read_only())?;

@@ -14,7 +14,10 @@ use btrfs_format::{profile::BlockGroupFlags, Logical, Physical};
 use kernel::{
     new_mutex,
     prelude::*,
-    sync::{Arc, Mutex},
+    sync::{
+        atomic::{ordering::Relaxed, Atomic},
+        Arc, Mutex,
+    },
 };
 use kfs::arc_cell::ArcCell;
 
@@ -24,6 +27,38 @@ pub(crate) struct ChunkStripe {
     pub(crate) device: Arc<Device>,
     /// Where on the device the stripe begins.
     pub(crate) physical: Physical,
+    /// A write since the last flush arrived elsewhere, but not here.
+    missed: Atomic<bool>,
+    /// The commit that flushed last, or is under way, has such a write.
+    stale: Atomic<bool>,
+}
+
+impl ChunkStripe {
+    /// A stripe that has everything.
+    pub(super) fn new(device: Arc<Device>, physical: Physical) -> Self {
+        Self {
+            device,
+            physical,
+            missed: Atomic::new(false),
+            stale: Atomic::new(false),
+        }
+    }
+
+    /// Notes that something of which there is another copy was not written here.
+    pub(super) fn set_missed(&self) {
+        self.missed.store(true, Relaxed);
+    }
+
+    /// A commit begins to flush: what is missed from here on belongs to the next one.
+    fn begin_flush(&self) {
+        let missed = self.missed.xchg(false, Relaxed);
+        self.stale.store(missed, Relaxed);
+    }
+
+    /// Whether it may lack some of what the last commit wrote.
+    pub(super) fn is_stale(&self) -> bool {
+        self.stale.load(Relaxed) || self.missed.load(Relaxed) || self.device.is_lost()
+    }
 }
 
 /// A range of logical addresses and where it is stored.
@@ -119,6 +154,21 @@ impl Chunk {
             .iter()
             .filter(|stripe| stripe.device.is_lost())
             .count()
+    }
+
+    /// Whether every byte that the commit wrote which flushes is in one copy at least that is
+    /// neither lost nor stale.
+    pub(super) fn is_complete(&self) -> bool {
+        let stale = |stripe: &&ChunkStripe| stripe.stale.load(Relaxed) || stripe.device.is_lost();
+        let copies = usize::from(self.shape.profile.attributes().ncopies);
+        self.stripes.iter().filter(stale).count() < copies
+    }
+
+    /// See [`ChunkStripe::begin_flush`].
+    pub(super) fn begin_flush(&self) {
+        for stripe in self.stripes.iter() {
+            stripe.begin_flush();
+        }
     }
 }
 
@@ -235,10 +285,8 @@ mod tests {
             profile: RaidProfile::Single,
             num_stripes: 1,
         };
-        let stripe = ChunkStripe {
-            device: Device::new(DevId(1), Uuid::NIL, Uuid::NIL, None)?,
-            physical: Physical(1 << 20),
-        };
+        let device = Device::new(DevId(1), Uuid::NIL, Uuid::NIL, None)?;
+        let stripe = ChunkStripe::new(device, Physical(1 << 20));
         let mut stripes = KVec::new();
         stripes.push(stripe, GFP_KERNEL)?;
         Chunk::new(Logical(start), len, BlockGroupFlags::DATA, shape, stripes)

@@ -36,9 +36,7 @@ pub(crate) struct Device {
     stats: DevStats,
     /// A device item or a chunk names it.
     in_metadata: Atomic<bool>,
-    /// Something that was written since the last flush did not arrive.
-    lost_writes: Atomic<bool>,
-    /// The device does not have all of what the last commit wrote.
+    /// Its last flush or superblock failed.
     failed: Atomic<bool>,
     #[pin]
     state: SpinLock<DeviceState>,
@@ -87,7 +85,6 @@ impl Device {
                 open,
                 stats: DevStats::new(),
                 in_metadata: Atomic::new(false),
-                lost_writes: Atomic::new(false),
                 failed: Atomic::new(false),
                 committed <- new_spinlock!(DevItem::zeroed()),
                 state <- new_spinlock!(DeviceState {
@@ -141,18 +138,8 @@ impl Device {
         }
     }
 
-    /// Counts a failed write. Until a commit says otherwise the device does not have everything.
-    pub(super) fn count_lost_write(&self, log: &Log) {
-        self.lost_writes.store(true, Relaxed);
-        self.count(DevStat::WriteErrors, log);
-    }
-
-    /// Whether writes failed since this was asked last.
-    pub(super) fn take_lost_writes(&self) -> bool {
-        self.lost_writes.xchg(false, Relaxed)
-    }
-
-    /// Whether it may lack some of what the last commit (or the one that is under way) wrote.
+    /// Whether it may lack anything of what the last commit (or the one that is under way) wrote:
+    /// its last flush or superblock failed.
     pub(crate) fn is_failed(&self) -> bool {
         self.failed.load(Relaxed)
     }

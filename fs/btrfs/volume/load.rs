@@ -69,7 +69,7 @@ impl Volume {
             };
             device.set_in_metadata();
             let physical = stripe.physical();
-            stripes.push(ChunkStripe { device, physical }, GFP_KERNEL)?;
+            stripes.push(ChunkStripe::new(device, physical), GFP_KERNEL)?;
         }
         let chunk = Chunk::new(start, item.length(), item.flags(), shape, stripes)?;
         let inserted = self.chunks.insert(chunk).inspect_err(|error| {
@@ -112,6 +112,8 @@ impl Volume {
                 "super block num_devices {expected} mismatch with DEV_ITEM count {items}, will be \
                  repaired on next transaction commit"
             ));
+            // No commit is under way yet.
+            self.change_superblock(|fields| fields.num_devices = items.into())?;
         }
         let total = self.superblock().total_bytes.get();
         if total < writable_bytes {

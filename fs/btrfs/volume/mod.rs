@@ -22,9 +22,10 @@
 //!
 //! * Whether a device is there or missing does not change while the volume is open.
 //! * Nothing is written unless the volume is writable, and never to a seed.
-//! * A write counts as done if one copy of every byte was written. A device that missed one is
-//!   *failed* from the next flush on, until a commit finds it whole; a commit fails when a chunk has
-//!   more failed and missing devices than its profile tolerates.
+//! * A write counts as done if one copy of every byte was written. A stripe that missed one is
+//!   *stale* for the commit that flushes next, a device whose flush or superblock failed is *failed*
+//!   until those of another commit succeed. A commit fails when a chunk has more failed and missing
+//!   devices than its profile tolerates, or may have no good copy of something.
 //! * Data is handed out only if a checksum says it is right, where there is one.
 //!
 //! # Locks

@@ -48,10 +48,10 @@ struct Target {
 
 impl Volume {
     /// Makes everything that was written before durable, on all devices in parallel, and finds out
-    /// on which of them all of it arrived: the others are failed.
+    /// on which of them it is: the others are failed.
     ///
-    /// `EIO`, with a message, if a chunk has more failed and missing devices than it tolerates;
-    /// `ENOMEM`. Sleeps.
+    /// `EIO`, with a message, if a chunk has more failed and missing devices than it tolerates, or
+    /// something of it is on none but those; `ENOMEM`. Sleeps.
     pub(crate) fn flush(&self) -> Result {
         let _nofs = NoFs::enter();
         let devices = self.devices()?;
@@ -61,19 +61,20 @@ impl Volume {
             let Some(bdev) = device.bdev_for_write().filter(|_| device.in_metadata()) else {
                 continue;
             };
-            // What fails from here on belongs to the next commit.
-            let lost = device.take_lost_writes();
             if self.barriers.load(Relaxed) {
                 io.add_flush(bdev)?;
             }
-            flushed.push((device, lost), GFP_KERNEL)?;
+            flushed.push(device, GFP_KERNEL)?;
         }
+        if let Some(table) = self.chunks.table() {
+            table.iter().for_each(|chunk| chunk.begin_flush());
+        }
+        let flushes = io.parts();
         let done = io.submit_wait();
-        for (index, (device, lost)) in flushed.iter().enumerate() {
-            let mut failed = *lost;
-            if self.barriers.load(Relaxed) && done.status(index).is_err() {
+        for (index, device) in flushed.iter().enumerate() {
+            let failed = index < flushes && done.status(index).is_err();
+            if failed {
                 device.count(DevStat::FlushErrors, &self.log);
-                failed = true;
             }
             device.set_failed(failed);
         }

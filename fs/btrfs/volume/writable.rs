@@ -83,8 +83,8 @@ impl Volume {
         self.load_allocation()
     }
 
-    /// Whether no chunk lacks more devices, missing or failed, than its profile tolerates. Logs the
-    /// first that does.
+    /// Whether no chunk lacks more devices, missing or failed, than its profile tolerates, and each
+    /// has a copy left of all that was written. Logs the first that does not.
     pub(crate) fn can_write_degraded(&self) -> bool {
         let Some(table) = self.chunks.table() else {
             return false;
@@ -98,6 +98,13 @@ impl Volume {
                 self.log.warn_limited(format_args!(
                     "chunk {} missing {missing} devices, max tolerance is {tolerated} for writable \
                      mount",
+                    chunk.start()
+                ));
+                return false;
+            }
+            if !chunk.is_complete() {
+                self.log.warn_limited(format_args!(
+                    "chunk {} has writes that reached no device that is left",
                     chunk.start()
                 ));
                 return false;

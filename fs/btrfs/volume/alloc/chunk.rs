@@ -40,11 +40,8 @@ impl NewChunk {
     pub(super) fn copy(&self) -> Result<Chunk> {
         let chunk = &self.chunk;
         let mut stripes = KVec::with_capacity(chunk.stripes().len(), GFP_KERNEL)?;
-        for ChunkStripe { device, physical } in chunk.stripes() {
-            let stripe = ChunkStripe {
-                device: device.clone(),
-                physical: *physical,
-            };
+        for stripe in chunk.stripes() {
+            let stripe = ChunkStripe::new(stripe.device.clone(), stripe.physical);
             stripes.push(stripe, GFP_KERNEL)?;
         }
         let (start, len, flags) = (chunk.start(), chunk.len(), chunk.flags());
@@ -210,11 +207,11 @@ pub(super) fn chunk_item(chunk: &Chunk, sectorsize: u32) -> Result<KVec<u8>> {
     let size = ChunkHeader::item_size(shape.num_stripes);
     let mut bytes = KVec::with_capacity(size, GFP_KERNEL)?;
     bytes.extend_from_slice(header.to_disk(), GFP_KERNEL)?;
-    for ChunkStripe { device, physical } in chunk.stripes() {
+    for stripe in chunk.stripes() {
         let stripe = Stripe {
-            devid: device.devid().into(),
-            offset: (*physical).into(),
-            dev_uuid: device.uuid(),
+            devid: stripe.device.devid().into(),
+            offset: stripe.physical.into(),
+            dev_uuid: stripe.device.uuid(),
         };
         bytes.extend_from_slice(stripe.to_disk(), GFP_KERNEL)?;
     }

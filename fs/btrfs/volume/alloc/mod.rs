@@ -236,8 +236,8 @@ impl Volume {
             let space = allocation.devices.get(candidate.index).ok_or(EINVAL)?;
             let mut physical = Physical(candidate.hole.start);
             for _ in 0..size.dev_stripes {
-                let device = space.device.clone();
-                stripes.push(ChunkStripe { device, physical }, GFP_KERNEL)?;
+                let stripe = ChunkStripe::new(space.device.clone(), physical);
+                stripes.push(stripe, GFP_KERNEL)?;
                 physical = physical.checked_add(size.stripe_len).ok_or(ENOSPC)?;
             }
         }

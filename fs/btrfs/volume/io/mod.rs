@@ -39,12 +39,13 @@ impl Chunk {
         Some((stripe, physical.get()))
     }
 
-    /// Whether copy number `copy` of the byte at `offset` is on a device that is there.
+    /// Whether copy number `copy` of the byte at `offset` is on a device that is there, and that
+    /// has missed no write lately.
     fn has_copy(&self, offset: u64, copy: u16) -> bool {
         match self.route(offset, copy) {
             Some(Route::Direct(piece)) => self
                 .stripe(piece.stripe)
-                .is_some_and(|stripe| !stripe.device.is_missing()),
+                .is_some_and(|stripe| !stripe.is_stale()),
             Some(Route::Rebuild(_)) => true,
             None => false,
         }

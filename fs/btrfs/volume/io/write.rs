@@ -4,10 +4,16 @@
 //!
 //! A write is cut into *spans*, which end where chunks and stripes end: each is contiguous in every
 //! copy. All copies of all spans are transfers of one request. A span is good if one of its copies
-//! was written; a device that missed one is remembered, and the next flush judges it.
+//! was written; a stripe that missed one is remembered, and the next flush judges whether what is
+//! left of the chunk is enough.
 
-use super::super::{device::Device, log::limited, raid::Route, Volume};
-use btrfs_format::{profile::BlockGroupFlags, Logical};
+use super::super::{
+    chunk_map::{Chunk, ChunkStripe},
+    log::limited,
+    raid::Route,
+    Volume,
+};
+use btrfs_format::{device::DevStat, profile::BlockGroupFlags, Logical};
 use core::ops::Range;
 use kernel::{prelude::*, sync::Arc};
 use kfs::block::{with_plug, Io, IoBuf, IoDone, IoFlags};
@@ -38,7 +44,6 @@ pub(crate) struct DataWrite<C> {
 /// What a request to write consists of.
 pub(super) struct WritePlan {
     spans: KVec<Span>,
-    /// In the order of the transfers.
     targets: KVec<Target>,
 }
 
@@ -48,10 +53,19 @@ struct Span {
     good: bool,
 }
 
-/// A transfer: one copy of a span.
+/// One copy of a span.
 struct Target {
     span: usize,
-    device: Arc<Device>,
+    chunk: Arc<Chunk>,
+    stripe: u16,
+    /// Which transfer; `None` if the device refused it.
+    transfer: Option<usize>,
+}
+
+impl Target {
+    fn stripe(&self) -> Option<&ChunkStripe> {
+        self.chunk.stripe(self.stripe)
+    }
 }
 
 impl Volume {
@@ -123,19 +137,22 @@ impl Volume {
                     return Err(EIO);
                 };
                 let (stripe, physical) = chunk.place(&piece).ok_or(EIO)?;
-                let device = &stripe.device;
-                let Some(bdev) = device.bdev_for_write() else {
+                let Some(bdev) = stripe.device.bdev_for_write() else {
                     continue;
                 };
                 plan.targets.reserve(1, GFP_KERNEL)?;
-                match io.add(bdev, physical, start..end) {
-                    Ok(()) => {
-                        let device = device.clone();
-                        plan.targets.push(Target { span, device }, GFP_KERNEL)?;
-                    }
+                let transfer = match io.add(bdev, physical, start..end) {
+                    Ok(()) => io.parts().checked_sub(1),
                     Err(error) if error == ENOMEM => return Err(error),
-                    Err(_) => device.count_lost_write(&self.log),
-                }
+                    Err(_) => None,
+                };
+                let target = Target {
+                    span,
+                    stripe: piece.stripe,
+                    transfer,
+                    chunk: chunk.clone(),
+                };
+                plan.targets.push(target, GFP_KERNEL)?;
             }
             let step = u64::try_from(end.saturating_sub(start))?;
             here = here.checked_add(step).ok_or(EIO)?;
@@ -156,22 +173,30 @@ impl WritePlan {
     /// Looks at what became of all transfers and counts errors. `EIO` if a span was written
     /// nowhere.
     pub(super) fn settle(&mut self, volume: &Volume, done: &IoDone) -> Result {
-        for (index, target) in self.targets.iter().enumerate() {
-            match done.status(index) {
-                Ok(()) => {
-                    if let Some(span) = self.spans.get_mut(target.span) {
-                        span.good = true;
-                    }
-                }
-                Err(_) => {
-                    limited!(
-                        volume.log,
-                        Warning,
-                        "lost write on device {}",
-                        target.device.path()
-                    );
-                    target.device.count_lost_write(&volume.log);
-                }
+        let written = |target: &Target| {
+            let transfer = target.transfer;
+            transfer.is_some_and(|transfer| done.status(transfer).is_ok())
+        };
+        for target in self.targets.iter().filter(|target| written(target)) {
+            if let Some(span) = self.spans.get_mut(target.span) {
+                span.good = true;
+            }
+        }
+        for target in self.targets.iter().filter(|target| !written(target)) {
+            let Some(stripe) = target.stripe() else {
+                continue;
+            };
+            let device = &stripe.device;
+            limited!(
+                volume.log,
+                Warning,
+                "lost write on device {}",
+                device.path()
+            );
+            device.count(DevStat::WriteErrors, &volume.log);
+            // What is nowhere is not referred to either: whoever wrote it is told.
+            if self.spans.get(target.span).is_some_and(|span| span.good) {
+                stripe.set_missed();
             }
         }
         match self.spans.iter().all(|span| span.good) {
