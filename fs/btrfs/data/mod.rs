@@ -1,6 +1,28 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! File data: where it is, and reading it.
+//! File data: where it is, reading it, and changing it.
+//!
+//! # How data gets to disk
+//!
+//! [`write`] reserves space before bytes change in the page cache; the range is *delayed*
+//! ([`state`]). [`writeback`] collects what lies together, decides what becomes of it (an item
+//! ([`inline`]), compressed runs ([`compress`]), an old place ([`inplace`]) or a new one), and
+//! writes it: an *ordered* extent ([`ordered`]). When all of that has arrived, items are put in
+//! place of the old ones ([`replace`]), and only then the folios are let go. Direct writes
+//! ([`direct`]) are ordered extents as well.
+//!
+//! # Invariants
+//!
+//! * A dirty folio has space reserved for each of its sectors.
+//! * An item names new data only after that was written.
+//! * The size in the inode item is that of the file only as far as nothing is pending below.
+//! * Under writeback folios do not change.
+//!
+//! # Locks
+//!
+//! Inode lock -> invalidate lock -> folio -> (reservation, gate) -> [`state::FileState::edit`] ->
+//! state (mutex, a leaf). A handle is never begun under a folio lock: a commit could be waited for.
+//! Completions wait for no reservation.
 //!
 //! # Bounds
 //!
@@ -8,6 +30,9 @@
 //! | --- | --- | --- |
 //! | cached extents per inode | 64 | the cache starts anew |
 //! | one compressed run | 128 KiB on disk and unpacked | refused as corrupt |
+//! | one extent that is written | 128 MiB | several |
+//! | items changed under one handle | 256 and two | several handles |
+//! | delayed ranges per inode | dirty memory | the VM throttles writers |
 
 #![forbid(unsafe_code)]
 #![allow(dead_code)]
