@@ -54,7 +54,8 @@ pub(crate) fn sync(sb: &BtrfsSuper) -> Result<isize> {
     Ok(0)
 }
 
-/// `FS_IOC_SHUTDOWN`: cuts the file system off, by default with all that was written on disk.
+/// `FS_IOC_SHUTDOWN`: cuts the file system off, by default with all that was written on disk. Where
+/// a log would be flushed, the transaction is committed.
 pub(crate) fn shutdown(sb: &BtrfsSuper, arg: usize) -> Result<isize> {
     const DEFAULT: u32 = 0;
     const LOG_FLUSH: u32 = 1;
@@ -63,8 +64,10 @@ pub(crate) fn shutdown(sb: &BtrfsSuper, arg: usize) -> Result<isize> {
     let how: u32 = user::read(arg)?;
     let fs = sb.data();
     match how {
-        DEFAULT if !sb.is_rdonly() => {
-            sb.sync_inodes();
+        DEFAULT | LOG_FLUSH if !sb.is_rdonly() => {
+            if how == DEFAULT {
+                sb.sync_inodes();
+            }
             fs.txn().commit()?;
         }
         DEFAULT | LOG_FLUSH | NO_LOG_FLUSH => {}

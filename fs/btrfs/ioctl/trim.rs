@@ -25,7 +25,8 @@ pub(crate) struct TrimRange {
 /// Discards free space in a range of logical addresses.
 ///
 /// `EPERM` without `CAP_SYS_ADMIN`, `EOPNOTSUPP` where no device can discard or the file system
-/// is read-only, `EINVAL` for a range that passes the end of the address space.
+/// is read-only, `EINVAL` for a range that passes the end of the address space or
+/// is shorter than a sector.
 pub(crate) fn fitrim(fs: &Fs, arg: usize) -> Result<isize> {
     super::require_admin()?;
     let volume = fs.volume();
@@ -38,6 +39,9 @@ pub(crate) fn fitrim(fs: &Fs, arg: usize) -> Result<isize> {
         return Err(EOPNOTSUPP);
     }
     let mut range: TrimRange = user::read(arg)?;
+    if range.len < fs.sector_size() {
+        return Err(EINVAL);
+    }
     let end = match range.len {
         u64::MAX if range.start != u64::MAX => u64::MAX,
         len => range.start.checked_add(len).ok_or(EINVAL)?,
