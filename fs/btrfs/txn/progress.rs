@@ -227,6 +227,10 @@ impl Txn {
         let _nofs = NoFs::enter();
         loop {
             let wake = self.sleep(stop);
+            if let Wake::Interval = wake {
+                // What cannot be done now can be done the next time.
+                let _ = self.space.remove_empty();
+            }
             match wake {
                 Wake::End => return,
                 Wake::Interval if !self.is_dirty() => self.reap(),
