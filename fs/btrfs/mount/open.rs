@@ -20,8 +20,8 @@ use super::fs::{self, Fs, Parts};
 use super::options::{Flags, Loudness, Options, Report};
 use super::show;
 use super::source::Source;
-use crate::space::{statfs, Space, Summary};
-use crate::tree::{self, ChunkVisitor, LiveTree, RootOptions, Roots, TreeCache, Verifier};
+use crate::space::{self, Space, Summary};
+use crate::tree::{self, ChunkVisitor, RootOptions, Roots, TreeCache, Verifier};
 use crate::volume::log::{ErrorName, State};
 use crate::volume::registry::Found;
 use crate::volume::{Log, OpenOptions, Volume};
@@ -206,22 +206,5 @@ fn global_reserve(volume: &Volume, roots: &Roots, options: &Options) -> u64 {
     if fs::is_rescue(options) {
         return 0;
     }
-    let standard = roots.standard();
-    let trees: [Option<&Arc<LiveTree>>; 4] = [
-        standard.extent.as_ref(),
-        standard.csum.as_ref(),
-        standard.free_space.as_ref(),
-        standard.block_group.as_ref(),
-    ];
-    let mut used = [0; 4];
-    let mut count = 0;
-    for (slot, root) in used.iter_mut().zip(trees.into_iter().flatten()) {
-        *slot = root.item().bytes_used.get();
-        count += 1;
-    }
-    statfs::global_reserve(
-        volume.geometry().nodesize,
-        used.get(..count).unwrap_or_default(),
-        options.has(Flags::FREE_SPACE_TREE),
-    )
+    space::wanted_reserve(volume, roots, options.has(Flags::FREE_SPACE_TREE))
 }

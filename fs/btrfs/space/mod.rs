@@ -73,6 +73,29 @@ use kfs::arc_cell::ArcCell;
 use crate::tree::Roots;
 use crate::volume::Volume;
 
+/// How large the global reserve should be for the trees that the commit keeps, bytes; see
+/// [`statfs::global_reserve`].
+pub(crate) fn wanted_reserve(volume: &Volume, roots: &Roots, free_space_tree: bool) -> u64 {
+    let standard = roots.standard();
+    let trees = [
+        standard.extent.as_ref(),
+        standard.csum.as_ref(),
+        standard.free_space.as_ref(),
+        standard.block_group.as_ref(),
+    ];
+    let mut used = [0; 4];
+    let mut count = 0;
+    for (slot, tree) in used.iter_mut().zip(trees.into_iter().flatten()) {
+        *slot = tree.item().bytes_used.get();
+        count += 1;
+    }
+    statfs::global_reserve(
+        volume.geometry().nodesize,
+        used.get(..count).unwrap_or_default(),
+        free_space_tree,
+    )
+}
+
 /// A range of logical addresses.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Range {

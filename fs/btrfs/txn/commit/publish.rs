@@ -9,7 +9,7 @@ use super::super::pins::Record;
 use super::super::Txn;
 use super::apply::ranges;
 use super::write::Written;
-use crate::space::statfs;
+use crate::space;
 use crate::tree::{BlockRef, TreeView};
 use btrfs_batch::refs::ExtentKind;
 
@@ -76,23 +76,8 @@ impl Written {
 impl Txn {
     /// Makes the global reserve as large as the trees of the new state want it.
     fn resize_reserve(&self) {
-        let standard = self.roots.standard();
-        let trees = [
-            standard.extent.as_ref(),
-            standard.csum.as_ref(),
-            standard.free_space.as_ref(),
-            standard.block_group.as_ref(),
-        ];
-        let mut used = [0; 4];
-        let mut count = 0;
-        for (slot, tree) in used.iter_mut().zip(trees.into_iter().flatten()) {
-            *slot = tree.item().bytes_used.get();
-            count += 1;
-        }
-        self.space.set_global_reserve(statfs::global_reserve(
-            self.volume.geometry().nodesize,
-            used.get(..count).unwrap_or_default(),
-            standard.free_space.is_some(),
-        ));
+        let free_space_tree = self.roots.standard().free_space.is_some();
+        let bytes = space::wanted_reserve(&self.volume, &self.roots, free_space_tree);
+        self.space.set_global_reserve(bytes);
     }
 }
