@@ -98,8 +98,15 @@ pub(super) fn write(
         .as_ref()
         .map_err(|e| *e)
         .and_then(|_| put(inode, inline));
-    if let (Err(_), Ok(file)) = (result, inode.data().file()) {
+    if let (Err(error), Ok(file)) = (result, inode.data().file()) {
         file.land(whole);
+        let data = inode.data();
+        data.fs().log().error_limited(format_args!(
+            "root {} inode {}: writing inline data failed (error {})",
+            data.subvol().id(),
+            data.ino(),
+            error.to_errno()
+        ));
     }
     ended();
     if let Ok(buf) = folios {
@@ -119,7 +126,7 @@ fn put(inode: &BtrfsInode, inline: Inline) -> Result {
     let whole = 0..fs.sector_size();
     let count = replace::find(data, &whole, MOST)?.items.len();
     let demand = replace::demand(count, size.div_ceil(replace::ITEM).saturating_add(4));
-    let mut handle = fs.txn().start(demand.completion())?;
+    let mut handle = fs.txn().start_writeback(demand)?;
     let _edit = file.edit();
     let olds = replace::find(data, &whole, MOST)?;
     let fields = FileExtentHeader {

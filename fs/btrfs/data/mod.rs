@@ -22,7 +22,7 @@
 //!
 //! Inode lock -> invalidate lock -> folio -> (reservation, gate) -> [`state::FileState::edit`] ->
 //! state (mutex, a leaf). A handle is never begun under a folio lock: a commit could be waited for.
-//! Completions wait for no reservation.
+//! Completions wait for a commit only where there is no room for tree blocks otherwise.
 //!
 //! # Bounds
 //!

@@ -262,7 +262,7 @@ impl Ordered {
         let mut csums = (!csums.is_empty()).then_some(csums);
         if let Some((_, false)) = self.target.within {
             // Its items stay as they are.
-            let mut handle = fs.txn().start(replace::demand(0, 1).completion())?;
+            let mut handle = fs.txn().start_writeback(replace::demand(0, 1))?;
             file.land(self.range.clone());
             file.raise_disk_size(u64::try_from(inode.size())?);
             return store(&mut handle, inode);
@@ -271,8 +271,8 @@ impl Ordered {
         while at < self.range.end {
             let rest = at..self.range.end;
             let count = replace::find(data, &rest, MOST)?.items.len();
-            let demand = replace::demand(count, 4).completion();
-            let mut handle = fs.txn().start(demand)?;
+            let demand = replace::demand(count, 4);
+            let mut handle = fs.txn().start_writeback(demand)?;
             let edit = file.edit();
             // What a neighbour cut meanwhile can be no more than two.
             let olds = replace::find(data, &rest, count.saturating_add(2))?;

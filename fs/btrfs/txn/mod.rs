@@ -230,6 +230,17 @@ impl Txn {
         }
     }
 
+    /// Begins an operation that ends the writing of data, which must not fail for space: where the
+    /// promises for tree blocks leave nothing, it waits for a commit to make them exact.
+    ///
+    /// Errors are those of [`Self::start`]. No folio may be locked: one under writeback may be.
+    pub(crate) fn start_writeback(&self, demand: Demand) -> Result<Handle<'_>> {
+        match self.start(demand.completion()) {
+            Err(error) if error == ENOSPC => self.start(demand.deleting()),
+            result => result,
+        }
+    }
+
     /// The file system may be changed from now on; a thread commits what is changed.
     pub(crate) fn begin(self: &Arc<Self>) -> Result {
         let txn = self.clone();
