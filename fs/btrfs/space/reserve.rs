@@ -7,9 +7,8 @@
 //! # When it does not fit
 //!
 //! In this order, each step only if it can help: commit, if tree blocks are mostly promised and not
-//! used; allocate a chunk; write delayed data out, which
-//! turns generous promises into exact ones; commit, if that frees space; draw from the global
-//! reserve, for those that give space back or finish what was begun; `ENOSPC`.
+//! used; allocate a chunk; commit, if that frees space; draw from the global reserve, for those
+//! that give space back or finish what was begun; `ENOSPC`.
 //!
 //! No lock of this layer is held meanwhile, and whoever reserves holds no transaction handle: all
 //! of these steps may need one.
@@ -40,8 +39,6 @@ pub(crate) enum Urgency {
 pub(crate) trait Flusher: Send + Sync {
     /// Commits, and frees what is pinned as far as readers let it.
     fn commit(&self) -> Result;
-    /// Writes delayed data out and waits for it, but not for what the caller has locked.
-    fn flush_delalloc(&self);
 }
 
 /// How often a commit is tried for one reservation.
@@ -260,10 +257,6 @@ impl Space {
         let Some(flusher) = self.flusher() else {
             return Err(ENOSPC);
         };
-        flusher.flush_delalloc();
-        if self.try_reserve(info, kind, bytes) {
-            return Ok(());
-        }
         if self.draw(info, kind, bytes, how) {
             return Ok(());
         }

@@ -41,11 +41,6 @@ impl BornMap {
         self.map.iter().map(|(at, born)| (Logical(*at), born))
     }
 
-    /// Takes the one at `at` out.
-    pub(super) fn remove(&mut self, at: Logical) {
-        self.map.remove(&at.get());
-    }
-
     /// Fills in the checksums that are known of the sectors from `start` on: `out` has `size` bytes
     /// for each sector of `sector` bytes. Calls `known` with the address range of each part.
     pub(super) fn fill(

@@ -61,14 +61,6 @@ impl Demand {
             ..self
         }
     }
-
-    /// It fails with `EAGAIN` instead of waiting.
-    pub(crate) const fn nowait(self) -> Self {
-        Self {
-            how: Urgency::Nowait,
-            ..self
-        }
-    }
 }
 
 /// The demands of a transaction, added up.

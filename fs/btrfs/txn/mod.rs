@@ -29,11 +29,10 @@
 //!
 //! # Bounds
 //!
-//! Overlays take at most about [`Txn::limit`] bytes: from half of that on a commit is begun, and
+//! Overlays take at most about `Txn::limit` bytes: from half of that on a commit is begun, and
 //! beyond it [`Txn::start`] waits. One transaction is frozen at a time.
 
 #![forbid(unsafe_code)]
-#![allow(dead_code)]
 
 mod born;
 mod chunks;
@@ -45,14 +44,13 @@ mod progress;
 
 pub(crate) use demand::Demand;
 pub(crate) use handle::Handle;
-pub(crate) use progress::Writeback;
 
 use btrfs_format::types::{Generation, Logical};
 use core::ops::Range;
 use kernel::prelude::*;
 use kernel::sync::{
     atomic::{Atomic, Relaxed},
-    new_condvar, new_mutex, new_spinlock, Arc, CondVar, Mutex, SpinLock,
+    new_condvar, new_mutex, Arc, CondVar, Mutex,
 };
 use kfs::kthread::KThread;
 use kfs::new_rwsem;
@@ -122,9 +120,6 @@ pub(crate) struct Txn {
     /// Commits; `None` while the file system is read-only.
     #[pin]
     thread: Mutex<Option<KThread>>,
-    /// Who writes dirty data out.
-    #[pin]
-    writeback: SpinLock<Option<Arc<dyn Writeback>>>,
     /// Bytes of the overlays, open and frozen.
     bytes: Atomic<usize>,
     limit: usize,
@@ -165,7 +160,6 @@ impl Txn {
             dropping <- new_mutex!(KVec::new(), "btrfs-dropping"),
             pins <- new_mutex!(Pins::default(), "btrfs-pins"),
             thread <- new_mutex!(None, "btrfs-committer"),
-            writeback <- new_spinlock!(None, "btrfs-writeback"),
             bytes: Atomic::new(0),
             limit,
             interval: Atomic::new(30),
@@ -298,21 +292,9 @@ impl Txn {
         gate.transid
     }
 
-    /// Who writes dirty data out when there is no space. `None` before the file system is torn
-    /// down.
-    pub(crate) fn set_writeback(&self, writeback: Option<Arc<dyn Writeback>>) {
-        let old = core::mem::replace(&mut *self.writeback.lock(), writeback);
-        drop(old);
-    }
-
     /// Sets the time between commits, seconds.
     pub(crate) fn set_interval(&self, seconds: u32) {
         self.interval.store(seconds.max(1), Relaxed);
-    }
-
-    /// Bytes that overlays may take.
-    pub(crate) fn limit(&self) -> usize {
-        self.limit
     }
 
     /// Bytes that overlays take.

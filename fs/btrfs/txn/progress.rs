@@ -59,20 +59,6 @@ impl Flusher for Txn {
         self.reap();
         Ok(())
     }
-
-    fn flush_delalloc(&self) {
-        let flush = self.writeback.lock().clone();
-        if let Some(flush) = flush {
-            flush.write_back();
-        }
-    }
-}
-
-/// Writes out data that is dirty.
-pub(crate) trait Writeback: Send + Sync {
-    /// Writes out what is dirty in files now, as far as that waits for nothing that the caller may
-    /// hold, and waits for it.
-    fn write_back(&self);
 }
 
 /// Why the thread woke up.
@@ -161,11 +147,6 @@ impl Txn {
     pub(crate) fn wait_for_wanted(&self) -> Result {
         let wanted = self.progress.lock().wanted;
         self.wait(wanted)
-    }
-
-    /// The last transaction that is durable.
-    pub(crate) fn durable(&self) -> Generation {
-        self.progress.lock().durable
     }
 
     /// Notes that a transaction is durable.

@@ -3,7 +3,7 @@
 //! Making the new trees.
 
 use btrfs_batch::refs::{Extent, ExtentChanges};
-use btrfs_batch::{Change, Edit as BatchEdit, Env, RootPtr};
+use btrfs_batch::{Env, RootPtr};
 use btrfs_format::header::Header;
 use btrfs_format::root::RootItem;
 use btrfs_format::types::{Generation, Logical, TreeId};
@@ -171,14 +171,7 @@ fn env_of(txn: &Txn, transid: Generation) -> Result<Env> {
 
 /// Puts the changes of an overlay into its tree.
 fn apply_tree(work: &mut Work, tree: &mut Tree, changes: &Collected) -> Result {
-    let mut list = KVVec::with_capacity(changes.edits.len(), GFP_KERNEL)?;
-    for (key, edit) in changes.edits.iter() {
-        let edit = match edit {
-            Edit::Put(item) => BatchEdit::Put(item),
-            Edit::Delete => BatchEdit::Delete,
-        };
-        list.push(Change { key: *key, edit }, GFP_KERNEL)?;
-    }
+    let list = changes.changes()?;
     work.set_last_snapshot(Generation(tree.item.last_snapshot.get()));
     let env = work.env;
     tree.root = btrfs_batch::apply(&env, work, tree.id(), tree.root, &list, &changes.clears)?;

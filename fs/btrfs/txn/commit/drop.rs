@@ -52,11 +52,6 @@ impl Txn {
         !self.dropping.lock().is_empty()
     }
 
-    /// Whether the deleted subvolume `id` waits for being dropped.
-    pub(crate) fn is_dropping_tree(&self, id: btrfs_format::TreeId) -> bool {
-        self.dropping.lock().iter().any(|tree| tree.id() == id)
-    }
-
     /// Deletes a part of the first subvolume that waits for it.
     ///
     /// `changed` are the trees that the commit has changes of: such a one has to wait.

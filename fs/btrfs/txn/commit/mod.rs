@@ -67,6 +67,7 @@ impl Txn {
     pub(super) fn commit_now(&self) -> Result {
         self.reap();
         self.prepare()?;
+        self.reserve_pin()?;
         let frozen = self.freeze()?;
         let transid = frozen.transid;
         let applied = frozen.apply(self)?;
