@@ -73,8 +73,7 @@ pub(crate) fn shutdown(sb: &BtrfsSuper, arg: usize) -> Result<isize> {
         DEFAULT | LOG_FLUSH | NO_LOG_FLUSH => {}
         _ => return Err(EINVAL),
     }
-    fs.log().error(format_args!("emergency shutdown"));
-    fs.txn().shut_down();
+    fs.shut_down();
     Ok(0)
 }
 

@@ -12,6 +12,7 @@ use core::fmt;
 use core::ops::Range;
 use kernel::prelude::*;
 use kernel::sync::{new_mutex, Arc, Mutex};
+use kfs::block::DevNum;
 
 use super::options::{Flags, Options};
 use super::writable;
@@ -157,6 +158,19 @@ impl Fs {
         self.volume.set_read_only();
         self.roots.cache().verifier().set_writable(false);
         result
+    }
+
+    /// The kernel took a device away. `Ok` if the file system goes on, as if mounted degraded.
+    pub(crate) fn device_gone(&self, dev: DevNum) -> Result {
+        self.volume.device_gone(dev)?;
+        self.options.lock().flags.set(Flags::DEGRADED);
+        Ok(())
+    }
+
+    /// Cuts the file system off: nothing is written any more, what would change it fails.
+    pub(crate) fn shut_down(&self) {
+        self.log().error(format_args!("emergency shutdown"));
+        self.txn.shut_down();
     }
 
     /// The transactions.

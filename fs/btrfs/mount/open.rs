@@ -14,6 +14,7 @@ use btrfs_format::types::{objectid, Logical, TreeId};
 use core::fmt;
 use kernel::prelude::*;
 use kernel::sync::{atomic::Atomic, Arc};
+use kfs::block::Holder;
 use kfs::log::Level;
 
 use super::fs::{self, Fs, Parts};
@@ -43,12 +44,19 @@ impl Report for ToLog<'_> {
     }
 }
 
-/// Opens the file system that `found` means, for reading and maybe for writing.
+/// Opens the file system that `found` means, for reading and maybe for writing. Its devices are
+/// claimed in the name of `holder`.
 ///
 /// Messages about what is wrong go to the kernel log.
-pub(crate) fn open(found: &Found, mut options: Options, writable: bool) -> Result<Arc<Fs>> {
+pub(crate) fn open(
+    found: &Found,
+    holder: Holder<'_>,
+    mut options: Options,
+    writable: bool,
+) -> Result<Arc<Fs>> {
     let volume = Volume::open(
         found,
+        holder,
         OpenOptions {
             writable,
             degraded: options.has(Flags::DEGRADED),
@@ -58,7 +66,7 @@ pub(crate) fn open(found: &Found, mut options: Options, writable: bool) -> Resul
     )?;
     let log = volume.log();
     let result = settle_options(&volume, &mut options, writable)
-        .and_then(|()| open_trees(&volume, &options))
+        .and_then(|()| open_trees(&volume, holder, &options))
         .and_then(|roots| finish(volume.clone(), roots, options))
         .and_then(|fs| match writable {
             true => fs.make_writable().map(|()| fs),
@@ -97,7 +105,7 @@ fn settle_options(volume: &Volume, options: &mut Options, writable: bool) -> Res
 }
 
 /// Reads chunks and devices, and opens the trees.
-fn open_trees(volume: &Arc<Volume>, options: &Options) -> Result<Arc<Roots>> {
+fn open_trees(volume: &Arc<Volume>, holder: Holder<'_>, options: &Options) -> Result<Arc<Roots>> {
     let superblock = volume.superblock();
     let log = volume.log();
     let source = Source::of(volume.clone())?;
@@ -114,7 +122,7 @@ fn open_trees(volume: &Arc<Volume>, options: &Options) -> Result<Arc<Roots>> {
     let limit = kfs::mem::total_ram() / CACHE_SHARE;
     let cache = TreeCache::new(source, verifier, limit)?;
     let chunk = Roots::open_chunk_tree(&cache, &superblock)?;
-    tree::read_chunk_tree(&chunk.view(), &mut Members(volume))
+    tree::read_chunk_tree(&chunk.view(), &mut Members { volume, holder })
         .and_then(|()| volume.seal())
         .inspect_err(|e| {
             log.error(format_args!("failed to read chunk tree: {}", ErrorName(*e)));
@@ -131,15 +139,18 @@ fn open_trees(volume: &Arc<Volume>, options: &Options) -> Result<Arc<Roots>> {
 }
 
 /// Tells a volume of the devices and chunks that the chunk tree names.
-struct Members<'a>(&'a Volume);
+struct Members<'a> {
+    volume: &'a Volume,
+    holder: Holder<'a>,
+}
 
 impl ChunkVisitor for Members<'_> {
     fn device(&mut self, device: &DevItem) -> Result {
-        self.0.add_device(device)
+        self.volume.add_device(device, self.holder)
     }
 
     fn chunk(&mut self, start: Logical, chunk: &ChunkItem<'_>) -> Result {
-        self.0.add_chunk(start, chunk)
+        self.volume.add_chunk(start, chunk)
     }
 }
 

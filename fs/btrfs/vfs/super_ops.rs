@@ -9,6 +9,7 @@ use kernel::prelude::*;
 use kernel::seq_file::{seq_print, SeqFile};
 use kernel::str::CString;
 use kernel::sync::{aref::ARef, Arc};
+use kfs::block::DevNum;
 use kfs::fs::{
     seq_escape, FileSystem, FsContext, FsFlags, New, Param, Params, SbFlags, StatFs, SuperBlock,
 };
@@ -64,7 +65,7 @@ impl FileSystem for Btrfs {
         fc: &FsContext,
     ) -> Result<Arc<Fs>> {
         let found = cx.found.take().ok_or(EINVAL)?;
-        let fs = mount::open(&found, cx.options, !fc.is_rdonly())?;
+        let fs = mount::open(&found, sb.holder(), cx.options, !fc.is_rdonly())?;
         let superblock = fs.volume().superblock();
         let devices = fs.volume().devices()?.len();
         let bits = u8::try_from(superblock.sectorsize.get().trailing_zeros())?;
@@ -173,7 +174,7 @@ impl FileSystem for Btrfs {
     }
 
     fn show_devname(sb: &BtrfsSuper, m: &SeqFile) -> Result {
-        // The device that counts is the one that the log lines name.
+        // The device that counts is the one that the log lines name, while it is there.
         let fs = sb.data();
         let devices = fs.volume().devices()?;
         let named = |device: &&Arc<Device>| {
@@ -181,7 +182,11 @@ impl FileSystem for Btrfs {
                 .bdev()
                 .is_some_and(|bdev| bdev.name() == fs.log().name())
         };
-        let device = devices.iter().find(named).ok_or(EINVAL)?;
+        let there = |device: &&Arc<Device>| device.bdev().is_some();
+        let device = devices.iter().find(named);
+        let device = device
+            .or_else(|| devices.iter().find(there))
+            .ok_or(EINVAL)?;
         let path = device.with_path(zero_terminated)?;
         let path = CStr::from_bytes_with_nul(&path).map_err(|_| EINVAL)?;
         seq_escape(m, path, c" \t\n\\");
@@ -212,6 +217,14 @@ impl FileSystem for Btrfs {
 
     fn drop_inode(inode: &BtrfsInode) -> bool {
         inode.data().tree().is_dead()
+    }
+
+    fn device_gone(sb: &BtrfsSuper, dev: DevNum) -> Result {
+        sb.data().device_gone(dev)
+    }
+
+    fn shutdown(sb: &BtrfsSuper) {
+        sb.data().shut_down();
     }
 
     fn freeze(sb: &BtrfsSuper) -> Result {

@@ -20,18 +20,20 @@ use kernel::{
         Arc, SpinLock,
     },
 };
-use kfs::block::{BlockDevice, OpenMode};
+use kfs::block::{BlockDevice, DevNum, OpenMode};
 
 /// A device of an open file system: one that is there, or one that is missing.
 ///
-/// Which of the two does not change while the file system is open. One that is there can fail:
-/// see [`Device::is_failed`].
+/// One that is there can fail, see [`Device::is_failed`], or go, and then is missing until the file
+/// system is opened anew.
 #[pin_data]
 pub(crate) struct Device {
     devid: DevId,
     uuid: Uuid,
-    /// The device node; none of a missing device.
+    /// The device node; none of a device that was missing from the beginning.
     open: Option<OpenDevice>,
+    /// The kernel took the device away.
+    gone: Atomic<bool>,
     /// Error counters.
     stats: DevStats,
     /// A device item or a chunk names it.
@@ -83,6 +85,7 @@ impl Device {
                 devid,
                 uuid,
                 open,
+                gone: Atomic::new(false),
                 stats: DevStats::new(),
                 in_metadata: Atomic::new(false),
                 failed: Atomic::new(false),
@@ -108,31 +111,47 @@ impl Device {
         self.uuid
     }
 
+    /// What it has if it is there.
+    fn open(&self) -> Option<&OpenDevice> {
+        self.open.as_ref().filter(|_| !self.gone.load(Relaxed))
+    }
+
     /// The block device; `None` if it is missing.
     pub(crate) fn bdev(&self) -> Option<&Arc<BlockDevice>> {
-        self.open.as_ref().map(|open| &open.bdev)
+        self.open().map(|open| &open.bdev)
     }
 
     /// Whether it is not there.
     pub(crate) fn is_missing(&self) -> bool {
-        self.open.is_none()
+        self.open().is_none()
+    }
+
+    /// Notes that the kernel took the device away. Whether it was there before.
+    pub(super) fn set_gone(&self) -> bool {
+        let before = self.gone.xchg(true, Relaxed);
+        self.open.is_some() && !before
+    }
+
+    /// The number of the device node, also when the device is gone.
+    pub(super) fn node(&self) -> Option<DevNum> {
+        self.open.as_ref().map(|open| open.bdev.dev())
     }
 
     /// Whether it may be written.
     pub(crate) fn is_writable(&self) -> bool {
-        self.open.as_ref().is_some_and(|open| open.writable)
+        self.open().is_some_and(|open| open.writable)
     }
 
     /// The block device to write to; `None` if it is missing, not to be written, or not opened
     /// for that.
     pub(super) fn bdev_for_write(&self) -> Option<&Arc<BlockDevice>> {
-        let open = self.open.as_ref().filter(|open| open.writable)?;
+        let open = self.open().filter(|open| open.writable)?;
         (open.bdev.mode() == OpenMode::ReadWrite).then_some(&open.bdev)
     }
 
     /// Gets ready to be written, where that is possible at all.
     pub(super) fn allow_writes(&self) -> Result {
-        match &self.open {
+        match self.open() {
             Some(open) if open.writable => open.bdev.allow_writes(),
             _ => Ok(()),
         }
@@ -223,7 +242,7 @@ impl Device {
 
     /// Runs `f` on the path of the device node, without terminator; empty if missing.
     pub(crate) fn with_path<R>(&self, f: impl FnOnce(&[u8]) -> R) -> R {
-        match &self.open {
+        match self.open() {
             Some(open) => open.member.with_path(f),
             None => f(b""),
         }

@@ -11,17 +11,21 @@ use super::{
 };
 use btrfs_format::{chunk::ChunkItem, device::DevItem, device::DevStat, DevId, Logical, Uuid};
 use kernel::{prelude::*, sync::Arc};
-use kfs::{block::OpenMode, log::Level};
+use kfs::{
+    block::{Holder, OpenMode},
+    log::Level,
+};
 
 impl Volume {
-    /// Takes note of a device item. All of them come before the chunks of the chunk tree.
+    /// Takes note of a device item. All of them come before the chunks of the chunk tree. Devices of
+    /// seeds are opened, in the name of `holder`.
     ///
     /// `ENOENT` if the device, or the seed it belongs to, is not there and may not be missing;
     /// `EINVAL` if the item does not fit the device.
-    pub(crate) fn add_device(&self, item: &DevItem) -> Result {
+    pub(crate) fn add_device(&self, item: &DevItem, holder: Holder<'_>) -> Result {
         let seed = item.fsid != self.identity.metadata_uuid;
         if seed {
-            self.open_seed(item.fsid)?;
+            self.open_seed(item.fsid, holder)?;
         }
         let (devid, uuid) = (item.devid(), item.uuid);
         let device = match self.find_device(devid, Some(uuid)) {
@@ -165,12 +169,12 @@ impl Volume {
     }
 
     /// Opens the devices of the seed with the UUID `fsid`, unless that has been done.
-    fn open_seed(&self, fsid: Uuid) -> Result {
+    fn open_seed(&self, fsid: Uuid, holder: Holder<'_>) -> Result {
         if self.is_own_uuid(fsid) {
             return Ok(());
         }
         let opened = self.lease.open_seed(fsid, |members| {
-            open_all(members, fsid, OpenMode::Read, &self.holder)
+            open_all(members, fsid, OpenMode::Read, holder)
         });
         let opened = match opened {
             Ok(opened) if opened.iter().all(|opened| opened.seeding) => opened,

@@ -20,7 +20,8 @@
 //!
 //! # Invariants
 //!
-//! * Whether a device is there or missing does not change while the volume is open.
+//! * A device that is missing stays so while the volume is open; one that is there may go
+//!   ([`Volume::device_gone`]).
 //! * Nothing is written unless the volume is writable, and never to a seed.
 //! * A write counts as done if one copy of every byte was written. A stripe that missed one is
 //!   *stale* for the commit that flushes next, a device whose flush or superblock failed is *failed*
@@ -83,7 +84,6 @@ use kernel::{
         Arc, Mutex, SpinLock,
     },
 };
-use kfs::block::Holder;
 use registry::{EntryId, Identity, Lease};
 use superblock::SuperBuf;
 
@@ -123,8 +123,6 @@ pub(crate) struct Volume {
     devices: Mutex<Devices>,
     #[pin]
     allocation: Mutex<Allocation>,
-    /// All devices are claimed in its name.
-    holder: Arc<Holder>,
     lease: Lease,
 }
 

@@ -37,7 +37,7 @@ fn open_one(
     member: &Arc<Member>,
     fsid: Uuid,
     mode: OpenMode,
-    holder: &Arc<Holder>,
+    holder: Holder<'_>,
 ) -> Result<Opened> {
     let path = member.path()?;
     let bdev =
@@ -82,7 +82,7 @@ pub(super) fn open_all(
     members: &[Arc<Member>],
     fsid: Uuid,
     mode: OpenMode,
-    holder: &Arc<Holder>,
+    holder: Holder<'_>,
 ) -> Result<KVec<Opened>> {
     let mut opened = KVec::with_capacity(members.len(), GFP_KERNEL)?;
     let mut first_error = EINVAL;
@@ -142,15 +142,18 @@ impl Volume {
     /// not about opening a device: `EINVAL` if the superblock is not to be mounted with, `EACCES`
     /// if the volume is to be writable and no device is, `ENOENT` if a device is missing, or
     /// what opening or reading devices fails with (`EBUSY`: claimed by somebody else).
-    pub(crate) fn open(found: &Found, options: OpenOptions) -> Result<Arc<Self>> {
-        let holder = Holder::new()?;
+    pub(crate) fn open(
+        found: &Found,
+        holder: Holder<'_>,
+        options: OpenOptions,
+    ) -> Result<Arc<Self>> {
         let mode = if options.writable {
             OpenMode::ReadWrite
         } else {
             OpenMode::Read
         };
         let (lease, (identity, opened)) = found.open(|identity, members| {
-            let opened = open_all(members, identity.metadata_uuid, mode, &holder)?;
+            let opened = open_all(members, identity.metadata_uuid, mode, holder)?;
             Ok((*identity, opened))
         })?;
         let bdev = latest(&opened)
@@ -186,7 +189,6 @@ impl Volume {
                 chunks <- ChunkMap::new(),
                 devices <- new_mutex!(Devices { list, seeds: KVec::new() }),
                 allocation <- new_mutex!(Allocation::new()),
-                holder,
                 lease,
             }? Error),
             GFP_KERNEL,

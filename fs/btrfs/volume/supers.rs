@@ -30,7 +30,7 @@ use kernel::{
     sync::{atomic::ordering::Relaxed, Arc, Completion, Mutex, UniqueArc},
 };
 use kfs::{
-    block::{with_plug, Io, IoBuf, IoDone, IoFlags, KBuf, Op, Segment},
+    block::{with_plug, BlockDevice, Io, IoBuf, IoDone, IoFlags, KBuf, Op, Segment},
     mem::NoFs,
 };
 
@@ -100,8 +100,11 @@ impl Volume {
         let mut others = Copies::new(IoFlags::NONE);
         let devices = self.devices()?;
         for device in devices.iter() {
-            if device.bdev_for_write().is_some() && device.in_metadata() {
-                self.plan_supers(device, &mut buf, &items, &mut first, &mut others)?;
+            if !device.in_metadata() {
+                continue;
+            }
+            if let Some(bdev) = device.bdev_for_write() {
+                self.plan_supers((device, bdev), &mut buf, &items, &mut first, &mut others)?;
             }
         }
         let waiter = Waiter::new()?;
@@ -169,7 +172,7 @@ impl Volume {
     /// Completes the superblock for a device and adds its copies to the requests.
     fn plan_supers(
         &self,
-        device: &Arc<Device>,
+        (device, bdev): (&Arc<Device>, &Arc<BlockDevice>),
         buf: &mut SuperBuf,
         items: &[DevItem],
         first: &mut Copies,
@@ -209,7 +212,7 @@ impl Volume {
                 0 => &mut *first,
                 _ => &mut *others,
             };
-            copies.add(device, offset, buf)?;
+            copies.add((device, bdev), offset, buf)?;
         }
         Ok(())
     }
@@ -317,13 +320,17 @@ impl Copies {
         }
     }
 
-    fn add(&mut self, device: &Arc<Device>, offset: u64, block: &SuperBuf) -> Result {
+    fn add(
+        &mut self,
+        (device, bdev): (&Arc<Device>, &Arc<BlockDevice>),
+        offset: u64,
+        block: &SuperBuf,
+    ) -> Result {
         let copy = KBuf::copy_of(block.to_disk(), GFP_KERNEL)?;
         let start = self.io.buf_len();
         self.io
             .push_segment(Segment::Buf(copy))
             .map_err(|_| ENOMEM)?;
-        let bdev = device.bdev_for_write().ok_or(EROFS)?;
         self.io
             .add(bdev, offset, start..start.saturating_add(SUPER_SIZE))?;
         let device = device.clone();

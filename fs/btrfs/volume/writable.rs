@@ -11,6 +11,7 @@ use kernel::{
     prelude::*,
     sync::{atomic::ordering::Relaxed, Arc},
 };
+use kfs::{block::DevNum, log::Level};
 
 /// `EACCES`, with a message, if none of a file system's devices can be written: they are
 /// read-only, or it is a seed.
@@ -111,6 +112,40 @@ impl Volume {
             }
         }
         any
+    }
+
+    /// The kernel took the device with the number `dev` away: from now on it is missing. `EIO`, with
+    /// a message, if the volume cannot do without it; `Ok` too if it is none of ours.
+    pub(crate) fn device_gone(&self, dev: DevNum) -> Result {
+        let devices = self.devices()?;
+        let Some(device) = devices.iter().find(|device| device.node() == Some(dev)) else {
+            self.log
+                .warn(format_args!("block device {dev} went away, it is not used"));
+            return Ok(());
+        };
+        let devid = device.devid();
+        if !device.set_gone() {
+            self.log
+                .warn(format_args!("device id {devid} is missing already"));
+            return Ok(());
+        }
+        match self.can_write_degraded() {
+            true => {
+                self.log.warn(format_args!(
+                    "btrfs device id {devid} has gone missing, continue as degraded"
+                ));
+                Ok(())
+            }
+            false => {
+                self.log.print(
+                    Level::Critical,
+                    format_args!(
+                        "btrfs device id {devid} has gone missing, can not maintain read-write"
+                    ),
+                );
+                Err(EIO)
+            }
+        }
     }
 
     /// Whether devices are told to make durable what is written; not with `nobarrier`.

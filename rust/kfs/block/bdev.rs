@@ -6,7 +6,7 @@
 
 use super::SECTOR_SIZE;
 use crate::{bindings, mem::KBuf};
-use core::ptr::NonNull;
+use core::{marker::PhantomData, ptr::NonNull};
 use kernel::{
     error::to_result,
     fmt,
@@ -78,25 +78,41 @@ pub enum OpenMode {
     ReadWrite,
 }
 
-/// The identity under which devices are claimed: those of one file system share one.
-pub struct Holder {
-    // Not zero-sized, so that every holder has an address of its own.
-    _token: u8,
+/// The super block in whose name devices are claimed; see
+/// [`SuperBlock::holder`](crate::fs::SuperBlock::holder).
+///
+/// What happens to a device reaches the file system: it is synced and frozen with the device, and
+/// [`FileSystem::device_gone`](crate::fs::FileSystem::device_gone) hears that it went away.
+///
+/// # Invariants
+///
+/// Points to a super block that is valid for `'a`.
+#[derive(Clone, Copy)]
+pub struct Holder<'a> {
+    sb: NonNull<bindings::super_block>,
+    _p: PhantomData<&'a ()>,
 }
 
-impl Holder {
-    /// A new identity.
-    pub fn new() -> Result<Arc<Self>> {
-        Ok(Arc::new(Self { _token: 0 }, GFP_KERNEL)?)
+impl Holder<'_> {
+    /// # Safety
+    ///
+    /// The super block must be valid for the lifetime of the result.
+    pub(crate) unsafe fn from_raw(sb: NonNull<bindings::super_block>) -> Self {
+        // INVARIANT: As of this function.
+        Self {
+            sb,
+            _p: PhantomData,
+        }
     }
 }
 
 /// How a device is shared with other users.
+#[derive(Clone, Copy)]
 pub enum Claim<'a> {
     /// Not claimed: just looking.
     Shared,
-    /// Nobody else may claim it, or mount it; `EBUSY` if somebody has.
-    Exclusive(&'a Arc<Holder>),
+    /// Nobody else may claim it, or mount it; `EBUSY` if somebody has, or if it is frozen.
+    Exclusive(Holder<'a>),
 }
 
 /// An open block device; closed when dropped.
@@ -104,14 +120,14 @@ pub enum Claim<'a> {
 /// # Invariants
 ///
 /// `file` is an open block-device file that this value owns, `bdev` its device, which
-/// stays valid as long as the file is open.
+/// stays valid as long as the file is open. If `holder` is set, the file was opened in its name:
+/// the VFS has an entry for the pair, which keeps the memory of the super block.
 pub struct BlockDevice {
     file: NonNull<bindings::file>,
     bdev: NonNull<bindings::block_device>,
     writable: Atomic<bool>,
     name: [u8; 32],
-    /// The claim is by address: keep it from being reused for another holder.
-    _holder: Option<Arc<Holder>>,
+    holder: Option<NonNull<bindings::super_block>>,
 }
 
 // SAFETY: An open device can be used and closed from any thread.
@@ -136,16 +152,20 @@ impl BlockDevice {
             Claim::Shared => None,
             Claim::Exclusive(holder) => {
                 flags |= bindings::BLK_OPEN_RESTRICT_WRITES;
-                Some(holder.clone())
+                Some(holder.sb)
             }
         };
-        let token = holder
-            .as_ref()
-            .map_or(core::ptr::null_mut(), |h| Arc::as_ptr(h).cast_mut());
-        // SAFETY: The holder is null or an address that stays the holder's own while the device
-        // is open; no holder operations are passed.
-        let file = unsafe {
-            bindings::bdev_file_open_by_dev(dev.0, flags, token.cast(), core::ptr::null())
+        let file = match holder {
+            // SAFETY: The super block is valid; the file is given back in its name.
+            Some(sb) => unsafe {
+                let token = sb.as_ptr().cast();
+                bindings::fs_bdev_file_open_by_dev(dev.0, flags, token, sb.as_ptr())
+            },
+            // SAFETY: No holder, and so no holder operations.
+            None => unsafe {
+                let none = core::ptr::null_mut();
+                bindings::bdev_file_open_by_dev(dev.0, flags, none, core::ptr::null())
+            },
         };
         let file = kernel::error::from_err_ptr(file)?;
         let file = NonNull::new(file).ok_or(ENODEV)?;
@@ -160,7 +180,7 @@ impl BlockDevice {
             bdev: NonNull::new(bdev).ok_or(ENODEV)?,
             writable: Atomic::new(mode == OpenMode::ReadWrite),
             name,
-            _holder: holder,
+            holder,
         };
         if mode == OpenMode::ReadWrite && this.is_read_only() {
             return Err(EACCES);
@@ -351,8 +371,15 @@ impl BlockDevice {
 
 impl Drop for BlockDevice {
     fn drop(&mut self) {
-        // SAFETY: By the type invariant the file is open and owned; no I/O is in flight, because
-        // requests hold a reference.
-        unsafe { bindings::bdev_fput(self.file.as_ptr()) };
+        match self.holder {
+            // SAFETY: By the type invariant the file is open and owned, and was opened in the name
+            // of this super block, whose memory is there; no I/O is in flight, because requests
+            // hold a reference.
+            Some(sb) => unsafe {
+                bindings::fs_bdev_file_release(self.file.as_ptr(), sb.as_ptr());
+            },
+            // SAFETY: As above, without a holder.
+            None => unsafe { bindings::bdev_fput(self.file.as_ptr()) },
+        }
     }
 }

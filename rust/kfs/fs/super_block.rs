@@ -13,8 +13,11 @@ use super::{
     types::{DeviceNumber, Timespec},
     xattr::XattrHandlers,
 };
-use crate::bindings;
-use core::{cell::UnsafeCell, marker::PhantomData};
+use crate::{
+    bindings,
+    block::{DevNum, Holder},
+};
+use core::{cell::UnsafeCell, marker::PhantomData, ptr::NonNull};
 use kernel::{
     error::VTABLE_DEFAULT_ERROR,
     prelude::*,
@@ -159,6 +162,15 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
+    /// A block device that is claimed in the name of `sb` went away: nothing can be read from it or
+    /// written to it any more. `Ok` if the file system goes on without it. On an error, which says
+    /// nothing more, everything that can be is written out and [`Self::shutdown`] follows.
+    ///
+    /// Without this operation the loss of any device ends in a shutdown.
+    fn device_gone(_sb: &SuperBlock<Self>, _dev: DevNum) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// Called when an inode leaves memory, after its page cache was dropped.
     fn evict(_inode: &INode<Self>) {
         build_error!(VTABLE_DEFAULT_ERROR)
@@ -254,6 +266,12 @@ impl<T: FileSystem, S> SuperBlock<T, S> {
 
     pub(crate) fn as_raw(&self) -> *mut bindings::super_block {
         self.0.get()
+    }
+
+    /// In whose name the file system claims its devices.
+    pub fn holder(&self) -> Holder<'_> {
+        // SAFETY: By the type invariant the super block is valid, and as long as it is borrowed.
+        unsafe { Holder::from_raw(NonNull::new_unchecked(self.as_raw())) }
     }
 
     /// The current flags.

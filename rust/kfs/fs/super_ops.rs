@@ -9,7 +9,7 @@ use super::{
     mount,
     super_block::{FileSystem, SuperBlock},
 };
-use crate::bindings;
+use crate::{bindings, block::DevNum};
 use core::marker::PhantomData;
 use kernel::{prelude::*, seq_file::SeqFile};
 
@@ -27,6 +27,11 @@ impl<T: FileSystem> SuperOps<T> {
         },
         shutdown: if T::HAS_SHUTDOWN {
             Some(Self::shutdown)
+        } else {
+            None
+        },
+        remove_bdev: if T::HAS_DEVICE_GONE {
+            Some(Self::remove_bdev)
         } else {
             None
         },
@@ -111,6 +116,22 @@ impl<T: FileSystem> SuperOps<T> {
     unsafe extern "C" fn shutdown(sb: *mut bindings::super_block) {
         // SAFETY: Called by the VFS for a mounted super block.
         T::shutdown(unsafe { SuperBlock::<T>::from_raw(sb) });
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS with an object of a super block of `T`.
+    unsafe extern "C" fn remove_bdev(
+        sb: *mut bindings::super_block,
+        bdev: *mut bindings::block_device,
+    ) -> c_int {
+        // SAFETY: Valid during the call; the number never changes.
+        let dev = DevNum::from_raw(unsafe { (*bdev).bd_dev });
+        // SAFETY: Called by the VFS for a mounted super block.
+        errno(T::device_gone(
+            unsafe { SuperBlock::<T>::from_raw(sb) },
+            dev,
+        ))
     }
 
     /// # Safety
