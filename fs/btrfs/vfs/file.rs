@@ -89,7 +89,11 @@ impl FileOperations for Node {
     }
 
     fn fsync(file: &File<Btrfs>, start: i64, end: i64, _datasync: bool) -> Result {
-        file.write_and_wait(start, end)?;
-        file.inode().data().fs().txn().commit()
+        let data = file.inode().data();
+        // The size on disk rises only over what is on disk: a range that the file ends before is
+        // there only when all before it is.
+        let reached = i64::try_from(data.file()?.disk_size()).unwrap_or(i64::MAX);
+        file.write_and_wait(start.min(reached), end)?;
+        data.fs().txn().commit()
     }
 }
