@@ -38,7 +38,7 @@ impl Packer {
     /// How new data of `inode` is compressed; `None` if it is not.
     pub(super) fn of(inode: &Inode) -> Option<Self> {
         let flags = inode.flags();
-        let options = inode.fs().options();
+        let options = inode.subvol().data_options();
         let forced = options.has(Flags::FORCE_COMPRESS);
         let wanted = flags.contains(InodeFlags::COMPRESS) || options.has(Flags::COMPRESS);
         if !property::can_compress(flags) || !(forced || wanted) {
@@ -49,9 +49,9 @@ impl Packer {
         }
         // What cannot be read counts as not there: it is a hint.
         let own = property::algorithm(inode).ok().flatten();
-        let algorithm = own.unwrap_or(options.algorithm);
-        let level = match algorithm == options.algorithm {
-            true => options.level,
+        let algorithm = own.unwrap_or(options.algorithm());
+        let level = match algorithm == options.algorithm() {
+            true => options.level(),
             false => 0,
         };
         Some(Self {

@@ -45,7 +45,7 @@ fn inherited_flags(dir: &Inode, mode: u16) -> InodeFlags {
     } else if from.contains(InodeFlags::COMPRESS) {
         bits |= InodeFlags::COMPRESS.0;
     }
-    let options = dir.fs().options();
+    let options = dir.subvol().data_options();
     if from.contains(InodeFlags::NODATACOW) {
         bits |= InodeFlags::NODATACOW.0;
         if regular {

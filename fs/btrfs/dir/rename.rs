@@ -68,9 +68,15 @@ pub(crate) fn rename(rename: &Rename<'_, Btrfs>, idmap: &IdMap) -> Result {
         if !movable(target) {
             return Err(EXDEV);
         }
-        return exchange(rename, target);
+        exchange(rename, target)?;
+    } else {
+        replace(rename, idmap)?;
     }
-    replace(rename, idmap)
+    if across {
+        // What was moved is a subvolume. Without memory it keeps the options that it has.
+        let _ = from.fs().subvols().settle_options();
+    }
+    Ok(())
 }
 
 /// Moves a name, maybe in place of another.

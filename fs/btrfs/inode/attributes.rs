@@ -97,7 +97,7 @@ fn wanted(inode: &BtrfsInode, new: u32, extended: bool) -> InodeFlags {
         put(fsflag::NOCOW, InodeFlags::NODATACOW);
         if new & fsflag::NOCOW != 0 {
             flags |= InodeFlags::NODATASUM.0;
-        } else if !data.fs().options().has(Flags::NODATASUM) {
+        } else if !data.subvol().data_options().has(Flags::NODATASUM) {
             flags &= !InodeFlags::NODATASUM.0;
         }
     }
@@ -135,8 +135,8 @@ pub(crate) fn set_flags(inode: &BtrfsInode, attr: &FileAttr) -> Result {
         false => None,
         true => Some(match property::algorithm(data)? {
             Some(algorithm) => algorithm,
-            None => match fs.options() {
-                options if options.has(Flags::COMPRESS) => options.algorithm,
+            None => match data.subvol().data_options() {
+                options if options.has(Flags::COMPRESS) => options.algorithm(),
                 _ => Algorithm::Zlib,
             },
         }),

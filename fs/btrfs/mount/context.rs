@@ -10,6 +10,7 @@ use kernel::str::CString;
 use kfs::fs::{capable, Capability, FsContext, Param as Given, Purpose, SbFlags};
 use kfs::log::Level;
 
+use super::data_options::DataOptions;
 use super::open::ToLog;
 use super::options::{Loudness, Options, Report};
 use super::show;
@@ -22,18 +23,23 @@ use crate::volume::superblock::check_features;
 /// What the options of a mount have said so far.
 pub(crate) struct MountContext {
     pub(crate) options: Options,
+    /// They say something of the subvolume.
+    named: bool,
+    /// This mount opened the file system.
+    first: bool,
     /// Path of the subvolume to mount.
     subvol: Option<CString>,
     /// Id of the subvolume to mount.
     subvolid: Option<TreeId>,
     /// The devices, once they are known.
-    pub(crate) found: Option<Found>,
+    found: Option<Found>,
 }
 
-/// Sends what is said about options to the kernel log, before there is a file system.
-struct ToGeneral;
+/// Sends what is said about options to the kernel log, before there is a file system; errors go to who
+/// mounts as well.
+struct ToGeneral<'a>(&'a FsContext);
 
-impl Report for ToGeneral {
+impl Report for ToGeneral<'_> {
     fn report(&mut self, loudness: Loudness, message: fmt::Arguments<'_>) {
         let level = match loudness {
             Loudness::Info => Level::Info,
@@ -41,19 +47,26 @@ impl Report for ToGeneral {
             Loudness::Error => Level::Error,
         };
         print_general(level, message);
+        if loudness == Loudness::Error && self.0.has_reader() {
+            self.0.error(message);
+        }
     }
 }
 
 impl MountContext {
-    /// Starts with the defaults or, for a remount, with the options of `sb`.
-    pub(crate) fn new(cx: &FsContext, sb: Option<&BtrfsSuper>) -> Self {
-        let options = match sb {
-            Some(sb) if cx.purpose() == Purpose::Reconfigure => sb.data().options(),
+    /// Starts with the defaults or, for a remount, with the options of the mount at `root`.
+    pub(crate) fn new(cx: &FsContext, root: Option<&BtrfsInode>) -> Self {
+        let options = match root.map(|root| root.data()) {
+            Some(root) if cx.purpose() == Purpose::Reconfigure => {
+                root.fs().options().with_data(root.subvol().data_options())
+            }
             _ => Options::new(online_cpus()),
         };
         cx.set_sb_flags(SbFlags::POSIXACL | SbFlags::I_VERSION, true);
         Self {
             options,
+            named: false,
+            first: false,
             subvol: None,
             subvolid: None,
             found: None,
@@ -63,7 +76,10 @@ impl MountContext {
     /// Takes in one option.
     pub(crate) fn parse(&mut self, cx: &FsContext, given: &Given<'_>) -> Result {
         match spec::meaning(given)? {
-            Meaning::Option(param) => return self.options.apply(param, &mut ToGeneral),
+            Meaning::Option(param) => {
+                self.named |= param.is_of_subvolume();
+                return self.options.apply(param, &mut ToGeneral(cx));
+            }
             Meaning::Acl(on) => {
                 cx.set_sb_flags(SbFlags::POSIXACL, on);
                 // The VFS refuses to change this with a remount; `reconfigure` does it.
@@ -94,6 +110,12 @@ impl MountContext {
         self.found = Some(found);
         cx.set_sb_flags(SbFlags::NOSEC, true);
         Ok(id)
+    }
+
+    /// The devices that were found, for who opens the file system.
+    pub(crate) fn take_found(&mut self) -> Option<Found> {
+        self.first = true;
+        self.found.take()
     }
 
     /// The path of the directory that becomes the root of the mount, without a leading slash;
@@ -128,25 +150,51 @@ impl MountContext {
         result
     }
 
-    /// Changes the options of the mounted file system `sb`.
-    pub(crate) fn reconfigure(&mut self, sb: &BtrfsSuper, cx: &FsContext) -> Result {
+    /// The mount succeeds, with the root directory `root`: it states the options of that subvolume,
+    /// unless it says nothing of them and another mount did.
+    pub(crate) fn attach(&self, sb: &BtrfsSuper, root: &BtrfsInode) -> Result {
+        let fs = sb.data();
+        let subvol = root.data().subvol();
+        let (own, new) = (subvol.own_options(), self.options.data());
+        if !self.named && own.is_some() {
+            return Ok(());
+        }
+        // What the first mount says was logged when the file system was opened.
+        if !self.first && new != own.unwrap_or(DataOptions::PLAIN) {
+            let id = subvol.id();
+            fs.log().info(format_args!("subvolume {id}: {new}"));
+        }
+        fs.subvols().state_options(subvol, new)
+    }
+
+    /// Changes the options of the mounted file system `sb`, and of the subvolume of `root`, if there is
+    /// a mount that they were given for.
+    pub(crate) fn reconfigure(
+        &mut self,
+        sb: &BtrfsSuper,
+        root: Option<&BtrfsInode>,
+        cx: &FsContext,
+    ) -> Result {
         let log = sb.data().log();
         log.set_state(State::Remounting, true);
-        let result = self.change_options(sb, cx);
+        let result = self.change_options(sb, root, cx);
         log.set_state(State::Remounting, false);
         result
     }
 
-    fn change_options(&mut self, sb: &BtrfsSuper, cx: &FsContext) -> Result {
+    fn change_options(&self, sb: &BtrfsSuper, root: Option<&BtrfsInode>, cx: &FsContext) -> Result {
         let fs = sb.data();
         let log = fs.log();
-        let old = fs.options();
-        // A second mount of the file system cannot change its options.
-        if cx.purpose() != Purpose::Reconfigure {
-            self.options = old;
-        }
+        let subvol = root.map(|root| root.data().subvol());
+        let data = subvol.map_or(DataOptions::PLAIN, |subvol| subvol.data_options());
+        let old = fs.options().with_data(data);
+        // A second mount of the file system cannot change the file system's options.
+        let mut new = match subvol {
+            Some(_) => self.options,
+            None => old,
+        };
         let read_only = cx.is_rdonly();
-        self.options.check(
+        new.check(
             read_only,
             fs.has_compat_ro(CompatRo::FREE_SPACE_TREE),
             fs.has_compat_ro(CompatRo::BLOCK_GROUP_TREE),
@@ -162,20 +210,23 @@ impl MountContext {
             }
             _ => {}
         }
-        if old.thread_pool != self.options.thread_pool {
+        if old.thread_pool != new.thread_pool {
             log.info(format_args!(
                 "resize thread pool {} -> {}",
-                old.thread_pool, self.options.thread_pool
+                old.thread_pool, new.thread_pool
             ));
         }
         let acl = cx.sb_flags().contains(SbFlags::POSIXACL);
         if acl != sb.flags().contains(SbFlags::POSIXACL) {
             sb.set_posixacl(acl);
         }
-        show::announce(&self.options, Some(&old), &mut ToLog(log));
-        self.options.clear_one_shot();
-        fs.set_options(self.options);
-        Ok(())
+        show::announce(&new, Some(&old), &mut ToLog(log));
+        new.clear_one_shot();
+        fs.set_options(new);
+        match subvol {
+            Some(subvol) if self.named => fs.subvols().state_options(subvol, new.data()),
+            _ => Ok(()),
+        }
     }
 }
 

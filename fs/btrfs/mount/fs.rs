@@ -14,6 +14,7 @@ use kernel::prelude::*;
 use kernel::sync::{new_mutex, Arc, Mutex};
 use kfs::block::DevNum;
 
+use super::data_options::DataOptions;
 use super::options::{Flags, Options};
 use super::writable;
 use crate::space::statfs::{self, Counts, DeviceSpace};
@@ -57,6 +58,7 @@ impl Fs {
             options,
         } = parts;
         let sector_size = u64::from(volume.geometry().sectorsize);
+        let options = options.with_data(DataOptions::PLAIN);
         let txn = Txn::new(&volume, &roots, &space)?;
         Arc::pin_init(
             pin_init!(Self {
@@ -97,14 +99,15 @@ impl Fs {
         self.sector_size
     }
 
-    /// The options as they are now.
+    /// The options as they are now, but for those that are of a subvolume
+    /// ([`Subvol::data_options`](crate::subvol::Subvol::data_options)).
     pub(crate) fn options(&self) -> Options {
         *self.options.lock()
     }
 
     /// Replaces the options.
     pub(super) fn set_options(&self, options: Options) {
-        *self.options.lock() = options;
+        *self.options.lock() = options.with_data(DataOptions::PLAIN);
         self.space.set_settings(space_settings(&options));
     }
 

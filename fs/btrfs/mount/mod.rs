@@ -10,6 +10,8 @@
 #![allow(dead_code)]
 
 mod context;
+pub(crate) mod data_options;
+mod flags;
 mod fs;
 mod open;
 pub(crate) mod options;

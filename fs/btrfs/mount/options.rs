@@ -7,11 +7,15 @@
 //! influence each other (`nodatacow` turns compression off, `datasum` turns
 //! `nodatacow` off), so their order counts, as `mount(8)` users know it.
 //!
-//! The names and rules are those of btrfs(5).
+//! The names and rules are those of btrfs(5). Some options are of a subvolume and not of the file
+//! system: [`DataOptions`].
 
 use core::fmt;
 
 use kernel::prelude::*;
+
+use super::data_options::DataOptions;
+pub(crate) use super::flags::Flags;
 
 /// Bytes of file data that go inline at most, unless `max_inline=` says otherwise.
 pub(crate) const DEFAULT_MAX_INLINE: u64 = 2048;
@@ -19,106 +23,6 @@ pub(crate) const DEFAULT_MAX_INLINE: u64 = 2048;
 pub(crate) const DEFAULT_COMMIT_INTERVAL: u32 = 30;
 /// From here on `commit=` is worth a warning, in seconds.
 const LONG_COMMIT_INTERVAL: u32 = 300;
-
-/// A set of on/off options.
-#[derive(Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Flags(u64);
-
-macro_rules! flags {
-    ($($(#[$doc:meta])* $name:ident = $bit:literal;)*) => {
-        impl Flags {
-            $($(#[$doc])* pub(crate) const $name: Flags = Flags(1 << $bit);)*
-        }
-    };
-}
-
-flags! {
-    /// New files get no checksums.
-    NODATASUM = 0;
-    /// New files are overwritten in place.
-    NODATACOW = 1;
-    /// No flushes around the superblock write.
-    NOBARRIER = 2;
-    /// Allocate for devices without seek cost.
-    SSD = 3;
-    /// Mount although devices are missing.
-    DEGRADED = 4;
-    /// Compress new data.
-    COMPRESS = 5;
-    /// fsync commits instead of writing the log.
-    NOTREELOG = 6;
-    /// A commit writes out all dirty data first.
-    FLUSHONCOMMIT = 7;
-    /// As SSD, and look for larger free ranges.
-    SSD_SPREAD = 8;
-    /// SSD must not be turned on by itself.
-    NOSSD = 9;
-    /// Discard freed extents in the commit.
-    DISCARD_SYNC = 10;
-    /// Compress also what looks incompressible.
-    FORCE_COMPRESS = 11;
-    /// Free space cache v1.
-    SPACE_CACHE = 12;
-    /// Throw the free space cache away at mount.
-    CLEAR_CACHE = 13;
-    /// Whoever owns a subvolume may delete it.
-    USER_SUBVOL_RM_ALLOWED = 14;
-    /// More messages about lack of space.
-    ENOSPC_DEBUG = 15;
-    /// Defragment files with small random writes.
-    AUTO_DEFRAG = 16;
-    /// Try the backup roots.
-    USEBACKUPROOT = 17;
-    /// Do not resume an interrupted balance.
-    SKIP_BALANCE = 18;
-    /// Panic on a fatal error.
-    PANIC_ON_FATAL_ERROR = 19;
-    /// Check and rebuild the uuid tree.
-    RESCAN_UUID_TREE = 20;
-    /// Free space tree (cache v2).
-    FREE_SPACE_TREE = 23;
-    /// Leave the log alone.
-    NOLOGREPLAY = 24;
-    /// Discard freed extents in the background.
-    DISCARD_ASYNC = 26;
-    /// Mount although non-essential trees cannot be read.
-    IGNOREBADROOTS = 27;
-    /// Read data without looking at checksums.
-    IGNOREDATACSUMS = 28;
-    /// Discard must not be turned on by itself.
-    NODISCARD = 29;
-    /// No free space cache of any version.
-    NOSPACECACHE = 30;
-    /// Read metadata without looking at checksums.
-    IGNOREMETACSUMS = 31;
-    /// Ignore unknown flags of the superblock.
-    IGNORESUPERFLAGS = 32;
-}
-
-impl Flags {
-    /// Whether all of `other` is set.
-    pub(crate) fn has(self, other: Flags) -> bool {
-        self.0 & other.0 == other.0
-    }
-
-    /// Sets all of `other`.
-    pub(crate) fn set(&mut self, other: Flags) {
-        self.0 |= other.0;
-    }
-
-    /// Clears all of `other`.
-    pub(crate) fn clear(&mut self, other: Flags) {
-        self.0 &= !other.0;
-    }
-}
-
-impl core::ops::BitOr for Flags {
-    type Output = Flags;
-
-    fn bitor(self, other: Flags) -> Flags {
-        Flags(self.0 | other.0)
-    }
-}
 
 /// How new data is compressed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -129,6 +33,16 @@ pub(crate) enum Algorithm {
     Lzo,
     /// Zstandard; levels -15 to 15.
     Zstd,
+}
+
+impl Param<'_> {
+    /// Whether it is about what is of a subvolume.
+    pub(crate) fn is_of_subvolume(&self) -> bool {
+        matches!(
+            self,
+            Param::Compress { .. } | Param::DataCow(_) | Param::DataSum(_)
+        )
+    }
 }
 
 impl Algorithm {
@@ -291,11 +205,18 @@ impl Options {
 
     /// Records `param`.
     ///
-    /// Fails with `EINVAL` for a value that is not allowed, after saying so to
-    /// `log`.
+    /// Fails with `EINVAL` for a value that is not allowed, and `EOPNOTSUPP` for what is not there
+    /// yet, after saying so to `log`.
     pub(crate) fn apply(&mut self, param: Param<'_>, log: &mut dyn Report) -> Result {
         match param {
-            Param::AutoDefrag(on) => self.put(Flags::AUTO_DEFRAG, on),
+            Param::AutoDefrag(false) => {}
+            Param::AutoDefrag(true) => {
+                log.report(
+                    Loudness::Error,
+                    format_args!("autodefrag: automatic defragmentation is not there yet"),
+                );
+                return Err(EOPNOTSUPP);
+            }
             Param::Barrier(on) => self.put(Flags::NOBARRIER, !on),
             Param::ClearCache => self.flags.set(Flags::CLEAR_CACHE),
             Param::Commit(seconds) => self.apply_commit(seconds, log),
@@ -432,6 +353,20 @@ impl Options {
         self.flags.set(Flags::COMPRESS);
         self.flags.clear(Flags::NODATACOW | Flags::NODATASUM);
         Ok(())
+    }
+
+    /// Those that are of the subvolume.
+    pub(crate) fn data(&self) -> DataOptions {
+        DataOptions::new(self.flags, self.algorithm, self.level)
+    }
+
+    /// With what is of the subvolume replaced.
+    pub(crate) fn with_data(mut self, data: DataOptions) -> Self {
+        self.flags.clear(DataOptions::FLAGS);
+        self.flags.set(data.flags());
+        self.algorithm = data.algorithm();
+        self.level = data.level();
+        self
     }
 
     /// Forgets the options that only mean something while mounting.

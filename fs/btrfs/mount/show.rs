@@ -4,6 +4,7 @@
 
 use core::fmt::{self, Write};
 
+use super::data_options::DataOptions;
 use super::options::{
     default_thread_pool, Algorithm, Flags, Loudness, Options, Report, DEFAULT_COMMIT_INTERVAL,
     DEFAULT_MAX_INLINE,
@@ -31,12 +32,11 @@ const RESCUE: [(Flags, &str); 6] = [
     (Flags::IGNORESUPERFLAGS, "ignoresuperflags"),
 ];
 
-const LATE: [(Flags, &str); 6] = [
+const LATE: [(Flags, &str); 5] = [
     (Flags::RESCAN_UUID_TREE, "rescan_uuid_tree"),
     (Flags::CLEAR_CACHE, "clear_cache"),
     (Flags::USER_SUBVOL_RM_ALLOWED, "user_subvol_rm_allowed"),
     (Flags::ENOSPC_DEBUG, "enospc_debug"),
-    (Flags::AUTO_DEFRAG, "autodefrag"),
     (Flags::SKIP_BALANCE, "skip_balance"),
 ];
 
@@ -57,7 +57,7 @@ pub(crate) fn show(options: &Options, shown: &Shown, out: &mut dyn Write) -> fmt
     if options.thread_pool != default_thread_pool(shown.cpus) {
         write!(out, ",thread_pool={}", options.thread_pool)?;
     }
-    show_compression(options, out)?;
+    show_compression(&options.data(), out)?;
     word(out, Flags::NOSSD, "nossd")?;
     if options.has(Flags::SSD_SPREAD) {
         out.write_str(",ssd_spread")?;
@@ -96,7 +96,7 @@ pub(crate) fn show(options: &Options, shown: &Shown, out: &mut dyn Write) -> fmt
     Ok(())
 }
 
-fn show_compression(options: &Options, out: &mut dyn Write) -> fmt::Result {
+pub(super) fn show_compression(options: &DataOptions, out: &mut dyn Write) -> fmt::Result {
     if !options.has(Flags::COMPRESS) {
         return Ok(());
     }
@@ -104,15 +104,16 @@ fn show_compression(options: &Options, out: &mut dyn Write) -> fmt::Result {
         true => "compress-force",
         false => "compress",
     };
-    write!(out, ",{option}={}", options.algorithm.name())?;
-    if options.level != 0 && options.algorithm != Algorithm::Lzo {
-        write!(out, ":{}", options.level)?;
+    let algorithm = options.algorithm();
+    write!(out, ",{option}={}", algorithm.name())?;
+    if options.level() != 0 && algorithm != Algorithm::Lzo {
+        write!(out, ":{}", options.level())?;
     }
     Ok(())
 }
 
 /// Messages for flags that were turned on.
-const TURNED_ON: [(Flags, &str); 20] = [
+const TURNED_ON: [(Flags, &str); 19] = [
     (Flags::NODATASUM, "setting nodatasum"),
     (Flags::DEGRADED, "allowing degraded mounts"),
     (Flags::NODATACOW, "setting nodatacow"),
@@ -127,7 +128,6 @@ const TURNED_ON: [(Flags, &str); 20] = [
     (Flags::FREE_SPACE_TREE, "enabling free space tree"),
     (Flags::SPACE_CACHE, "enabling disk space caching"),
     (Flags::CLEAR_CACHE, "force clearing of disk cache"),
-    (Flags::AUTO_DEFRAG, "enabling auto defrag"),
     (
         Flags::USEBACKUPROOT,
         "trying to use backup root at mount time",
@@ -142,7 +142,7 @@ const TURNED_ON: [(Flags, &str); 20] = [
 ];
 
 /// Messages for flags that a remount turned off.
-const TURNED_OFF: [(Flags, &str); 10] = [
+const TURNED_OFF: [(Flags, &str); 9] = [
     (Flags::NODATASUM, "setting datasum"),
     (Flags::NODATACOW, "setting datacow"),
     (Flags::SSD, "not using ssd optimizations"),
@@ -151,7 +151,6 @@ const TURNED_OFF: [(Flags, &str); 10] = [
     (Flags::NOTREELOG, "enabling tree log"),
     (Flags::SPACE_CACHE, "disabling disk space caching"),
     (Flags::FREE_SPACE_TREE, "disabling free space tree"),
-    (Flags::AUTO_DEFRAG, "disabling auto defrag"),
     (Flags::COMPRESS, "use no compression"),
 ];
 

@@ -122,6 +122,7 @@ impl New<'_> {
         let transid = handle.transid();
         let subvol = fs.subvols().get(id)?;
         subvol.set_cleaned();
+        subvol.inherit(data.subvol().data_options());
         let (tree, roots) = (subvol.tree(), fs.roots().tree());
         tree.set_complete(&mut handle, Ino::ROOT_DIR.get())?;
         let mut edits = Edits::new();

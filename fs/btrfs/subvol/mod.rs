@@ -15,13 +15,15 @@
 //! crash is dropped after the next mount for writing.
 //!
 //! Names of subvolumes change under the inode lock of the directory, as those of files do. The
-//! mutexes here are leaf locks, but that finding the first unused number reads the tree.
+//! mutexes here are leaf locks, but that finding the first unused number, and passing options on
+//! ([`options`]), read the tree of roots.
 
 #![forbid(unsafe_code)]
 #![allow(dead_code)]
 
 pub(crate) mod create;
 pub(crate) mod delete;
+mod options;
 pub(crate) mod path;
 pub(crate) mod settings;
 pub(crate) mod uuids;
@@ -32,9 +34,11 @@ use kernel::prelude::*;
 use kernel::rbtree::{RBTree, RBTreeNode};
 use kernel::sync::{
     atomic::{Atomic, Relaxed},
-    new_mutex, Arc, Mutex,
+    new_mutex, new_spinlock, Arc, Mutex, SpinLock,
 };
 use kfs::fs::{AnonDev, DeviceNumber};
+
+use options::Stated;
 
 use crate::tree::{LiveTree, Roots};
 use crate::txn::Txn;
@@ -50,6 +54,8 @@ pub(crate) struct Subvol {
     next_ino: Mutex<Option<Ino>>,
     /// Orphans of earlier mounts have been looked for.
     cleaned: Atomic<bool>,
+    #[pin]
+    stated: SpinLock<Stated>,
 }
 
 impl Subvol {
@@ -61,6 +67,7 @@ impl Subvol {
             root_dir,
             next_ino <- new_mutex!(None, "btrfs-next-ino"),
             cleaned: Atomic::new(false),
+            stated <- new_spinlock!(Stated::NOTHING, "btrfs-subvol-options"),
         });
         Arc::pin_init(init, GFP_KERNEL)
     }
@@ -153,6 +160,9 @@ pub(crate) struct SubvolTable {
     next_id: Mutex<Option<TreeId>>,
     /// Those that were deleted by earlier mounts have been looked for.
     resumed: Atomic<bool>,
+    /// Held while options are passed on.
+    #[pin]
+    settling: Mutex<()>,
     #[pin]
     open: Mutex<RBTree<u64, Arc<Subvol>>>,
 }
@@ -165,6 +175,7 @@ impl SubvolTable {
             txn,
             next_id <- new_mutex!(None, "btrfs-next-subvol"),
             resumed: Atomic::new(false),
+            settling <- new_mutex!((), "btrfs-subvol-settle"),
             open <- new_mutex!(RBTree::new(), "btrfs-subvol-table"),
         })
     }
@@ -178,6 +189,7 @@ impl SubvolTable {
             return Err(ENOENT);
         }
         let fresh = Subvol::new(self.roots.get(id)?, self.txn.clone())?;
+        fresh.inherit(self.options_above(id));
         let node = RBTreeNode::new(id.get(), fresh.clone(), GFP_KERNEL)?;
         let mut open = self.open.lock();
         if let Some(subvol) = open.get(&id.get()) {

@@ -15,7 +15,7 @@ use crate::tree::LiveTree;
 const PATH_MAX: usize = 4096;
 
 /// Deepest nesting that is followed: each level takes at least two bytes of path.
-const MAX_STEPS: usize = PATH_MAX / 2;
+pub(super) const MAX_STEPS: usize = PATH_MAX / 2;
 
 /// A path that is put together from its end.
 struct Tail {

@@ -46,8 +46,8 @@ impl FileSystem for Btrfs {
         .or(FsFlags::MGTIME);
     const PARAMS: Params = mount::PARAMS;
 
-    fn init_context(cx: &FsContext, sb: Option<&BtrfsSuper>) -> Result<MountContext> {
-        Ok(MountContext::new(cx, sb))
+    fn init_context(cx: &FsContext, root: Option<&BtrfsInode>) -> Result<MountContext> {
+        Ok(MountContext::new(cx, root))
     }
 
     fn parse_param(cx: &mut MountContext, fc: &FsContext, param: &Param<'_>) -> Result {
@@ -64,7 +64,7 @@ impl FileSystem for Btrfs {
         cx: &mut MountContext,
         fc: &FsContext,
     ) -> Result<Arc<Fs>> {
-        let found = cx.found.take().ok_or(EINVAL)?;
+        let found = cx.take_found().ok_or(EINVAL)?;
         let fs = mount::open(&found, sb.holder(), cx.options, !fc.is_rdonly())?;
         let superblock = fs.volume().superblock();
         let devices = fs.volume().devices()?.len();
@@ -109,8 +109,22 @@ impl FileSystem for Btrfs {
         cx.check_subtree(sb, root, path)
     }
 
-    fn reconfigure(sb: &BtrfsSuper, cx: &mut MountContext, fc: &FsContext) -> Result {
-        cx.reconfigure(sb, fc)
+    fn attach(
+        sb: &BtrfsSuper,
+        root: &BtrfsInode,
+        cx: &mut MountContext,
+        _fc: &FsContext,
+    ) -> Result {
+        cx.attach(sb, root)
+    }
+
+    fn reconfigure(
+        sb: &BtrfsSuper,
+        root: Option<&BtrfsInode>,
+        cx: &mut MountContext,
+        fc: &FsContext,
+    ) -> Result {
+        cx.reconfigure(sb, root, fc)
     }
 
     fn put_super(sb: &BtrfsSuper) {
@@ -161,10 +175,12 @@ impl FileSystem for Btrfs {
             space_cache_v1: fs.has_space_cache_v1(),
             free_space_tree: fs.has_compat_ro(CompatRo::FREE_SPACE_TREE),
         };
-        let id = root.data().subvol().id();
+        let subvol = root.data().subvol();
+        let id = subvol.id();
+        let options = fs.options().with_data(subvol.data_options());
         // Writing to a seq file does not fail: when it is full, it is made larger and
         // everything is written again.
-        let _ = mount::show(&fs.options(), &shown, &mut Seq(m));
+        let _ = mount::show(&options, &shown, &mut Seq(m));
         let number = id.get();
         seq_print!(m, ",subvolid={number}");
         if let Ok(path) = fs.subvol_path(id) {

@@ -95,6 +95,12 @@ impl FsContext {
         self.sb_flags().contains(SbFlags::RDONLY)
     }
 
+    /// Whether who mounts reads the log (`fsopen(2)`); else it goes to the kernel log.
+    pub fn has_reader(&self) -> bool {
+        // SAFETY: Valid by the type invariant.
+        !unsafe { (*self.as_raw()).log.log }.is_null()
+    }
+
     fn log(&self, level: u8, args: fmt::Arguments<'_>) {
         // SAFETY: Valid by the type invariant. `%pA` prints the `Arguments` that its
         // parameter points to. The log may be null.

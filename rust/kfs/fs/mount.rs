@@ -60,10 +60,13 @@ unsafe fn try_get_tree<T: FileSystem>(fc: *mut bindings::fs_context) -> Result {
     let ready = unsafe { SuperBlock::<T>::from_raw(sb) };
 
     if ready.is_rdonly() && !cx.is_rdonly() {
-        T::reconfigure(ready, options, cx)?;
+        T::reconfigure(ready, None, options, cx)?;
         ready.set_rdonly(cx.is_rdonly());
     }
     let Some(path) = T::subtree(ready, options, cx)? else {
+        // SAFETY: The root directory of a super block is positive, and one of this file system.
+        let root = unsafe { INode::<T>::from_raw((*(*sb).s_root).d_inode) };
+        T::attach(ready, root, options, cx)?;
         // SAFETY: The super block has a root.
         unsafe { (*fc).root = bindings::kfs_dget((*sb).s_root) };
         active.dismiss();
@@ -105,6 +108,7 @@ unsafe fn try_get_tree<T: FileSystem>(fc: *mut bindings::fs_context) -> Result {
     // SAFETY: The inode is one of this super block, found by a path walk, so initialised.
     let inode = unsafe { INode::<T>::from_raw(inode) };
     T::check_subtree(ready, inode, &path, options, cx)?;
+    T::attach(ready, inode, options, cx)?;
     undo.dismiss();
     // SAFETY: The context takes over the reference to the root; with it goes the active
     // reference and the lock.
@@ -256,9 +260,9 @@ pub(super) unsafe extern "C" fn kill_sb<T: FileSystem>(sb: *mut bindings::super_
 pub(super) unsafe extern "C" fn reconfigure<T: FileSystem>(fc: *mut bindings::fs_context) -> c_int {
     // SAFETY: The VFS holds the mutex of the context.
     let cx = unsafe { FsContext::from_raw(fc) };
-    // SAFETY: A remount has a root, of a mounted super block of this type.
-    let sb = unsafe { SuperBlock::<T>::from_raw((*(*fc).root).d_sb) };
+    // SAFETY: A remount has a root, which is positive, of a mounted super block of this type.
+    let root = unsafe { INode::<T>::from_raw((*(*fc).root).d_inode) };
     // SAFETY: The VFS holds the mutex of the context.
     let options = unsafe { options::<T>(fc) };
-    errno(T::reconfigure(sb, options, cx))
+    errno(T::reconfigure(root.super_block(), Some(root), options, cx))
 }

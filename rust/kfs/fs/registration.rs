@@ -3,11 +3,8 @@
 //! Registering a file system.
 
 use super::{
-    context::FsContext,
-    inode_cache::InodeCache,
-    mount,
-    params::Param,
-    super_block::{FileSystem, SuperBlock},
+    context::FsContext, inode::INode, inode_cache::InodeCache, mount, params::Param,
+    super_block::FileSystem,
 };
 use crate::{bindings, log};
 use core::{
@@ -178,14 +175,14 @@ unsafe extern "C" fn init_fs_context<T: FileSystem>(fc: *mut bindings::fs_contex
     let cx = unsafe { FsContext::from_raw(fc) };
     // SAFETY: As above.
     let root = unsafe { (*fc).root };
-    let sb = if root.is_null() {
+    let root = if root.is_null() {
         None
     } else {
-        // SAFETY: A context that has a root holds an active reference to its super block,
-        // which is mounted and so has its data.
-        Some(unsafe { SuperBlock::<T>::from_raw((*root).d_sb) })
+        // SAFETY: A context that has a root holds a reference to it, and an active one to its super
+        // block. The root of a mount is positive, and its inode one of this file system.
+        Some(unsafe { INode::<T>::from_raw((*root).d_inode) })
     };
-    let options = T::init_context(cx, sb).and_then(|o| Ok(KBox::new(o, GFP_KERNEL)?));
+    let options = T::init_context(cx, root).and_then(|o| Ok(KBox::new(o, GFP_KERNEL)?));
     match options {
         Ok(options) => {
             // SAFETY: The context is valid, and only ours.

@@ -63,9 +63,9 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
     /// The mount options.
     const PARAMS: Params;
 
-    /// Starts a context: the options with their defaults or, for a remount, those of
-    /// the mounted file system `sb`.
-    fn init_context(cx: &FsContext, sb: Option<&SuperBlock<Self>>) -> Result<Self::Context>;
+    /// Starts a context: the options with their defaults or, for a remount, those of the mount
+    /// whose root is `root`.
+    fn init_context(cx: &FsContext, root: Option<&INode<Self>>) -> Result<Self::Context>;
 
     /// Takes in one option.
     fn parse_param(options: &mut Self::Context, cx: &FsContext, param: &Param<'_>) -> Result;
@@ -107,11 +107,31 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
         Ok(())
     }
 
-    /// Changes the options of a mounted file system.
+    /// A mount with the root directory `root` succeeds: what its options say of that root takes
+    /// effect. The super block is locked (`s_umount`).
+    ///
+    /// The VFS may still give the mount up afterwards, which nobody is told of.
+    fn attach(
+        _sb: &SuperBlock<Self>,
+        _root: &INode<Self>,
+        _options: &mut Self::Context,
+        _cx: &FsContext,
+    ) -> Result {
+        Ok(())
+    }
+
+    /// Changes the options of a mounted file system; `root` is the root of the mount that they were
+    /// given for.
     ///
     /// `cx.sb_flags()` are the flags to be, `sb.flags()` those that are; the latter change
-    /// after success. Also called when a writable mount finds the super block read-only.
-    fn reconfigure(sb: &SuperBlock<Self>, options: &mut Self::Context, cx: &FsContext) -> Result;
+    /// after success. Also called, without a root, when a writable mount finds the super block
+    /// read-only.
+    fn reconfigure(
+        sb: &SuperBlock<Self>,
+        root: Option<&INode<Self>>,
+        options: &mut Self::Context,
+        cx: &FsContext,
+    ) -> Result;
 
     /// Closes the file system: gives up every inode reference it still holds, and waits for
     /// whatever else keeps its data or its devices. The data is dropped right afterwards.
