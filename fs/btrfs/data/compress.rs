@@ -44,6 +44,10 @@ impl Packer {
         if !property::can_compress(flags) || !(forced || wanted) {
             return None;
         }
+        // Compressed data would not use the space that was allocated for it.
+        if flags.contains(InodeFlags::PREALLOC) {
+            return None;
+        }
         if !forced && flags.contains(InodeFlags::NOCOMPRESS) {
             return None;
         }

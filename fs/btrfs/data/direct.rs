@@ -190,7 +190,7 @@ fn write_extent(
     let size = target.disk_len;
     let parts = usize::try_from(size.div_ceil(PART))?;
     let geometry = fs.volume().geometry();
-    let ordered = file.launch(part.clone()).and_then(|delayed| {
+    let ordered = file.launch(part.clone()).and_then(|(delayed, _)| {
         drop(delayed);
         Ordered::new(geometry, part.clone(), target, parts, csums, true)
     });

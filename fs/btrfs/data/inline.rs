@@ -144,7 +144,7 @@ fn put(inode: &BtrfsInode, inline: Inline) -> Result {
         let freed = replace::cut(data.tree(), data.ino(), &mut handle, &olds)?;
         data.tree()
             .put(&mut handle, replace::key(data.ino(), 0), &item)?;
-        file.count(size, freed);
+        file.arrived(whole.clone(), size, freed);
         file.land(whole);
         file.raise_disk_size(size);
         store(&mut handle, inode)

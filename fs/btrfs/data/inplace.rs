@@ -5,7 +5,9 @@
 //! Files without copy-on-write, and space that was allocated in advance, are written in place if
 //! nobody else has the extent: it is younger than the last snapshot of the subvolume, and the
 //! extent tree knows of no other place that refers to it. Data with checksums is never overwritten:
-//! the old sum and the new data would be on disk together for a while.
+//! the old sum and the new data would be on disk together for a while. What was allocated in advance
+//! has no sums: it reads as zeroes until the transaction in which it gets them, and an item that
+//! says that it was written.
 
 use btrfs_format::file_extent::Compression;
 use btrfs_format::inode::InodeFlags;
@@ -22,7 +24,8 @@ use crate::inode::Inode;
 /// with `None`: up to where they cannot.
 pub(super) fn find(inode: &Inode, range: &Range<u64>) -> Result<(Option<Target>, u64)> {
     let flags = inode.flags();
-    if !flags.contains(InodeFlags::NODATASUM) {
+    let rewrites = flags.contains(InodeFlags::NODATACOW) && flags.contains(InodeFlags::NODATASUM);
+    if !rewrites && !flags.contains(InodeFlags::PREALLOC) {
         return Ok((None, range.end));
     }
     let olds = replace::find(inode, range, 1)?;
@@ -37,7 +40,7 @@ pub(super) fn find(inode: &Inode, range: &Range<u64>) -> Result<(Option<Target>,
         return Ok((None, end));
     };
     let snapshot = Generation(inode.tree().item().last_snapshot.get());
-    let writable = prealloc || flags.contains(InodeFlags::NODATACOW);
+    let writable = prealloc || rewrites;
     let plain = extent.compression == Compression::None && !extent.is_hole();
     if !writable || !plain || extent.generation <= snapshot {
         return Ok((None, end));
@@ -65,4 +68,10 @@ pub(super) fn find(inode: &Inode, range: &Range<u64>) -> Result<(Option<Target>,
         within: Some((extent, prealloc)),
     };
     Ok((Some(target), end))
+}
+
+/// Whether all of `range`, in which there is one item, can be written in place.
+pub(super) fn is_possible(inode: &Inode, range: &Range<u64>) -> Result<bool> {
+    let (target, until) = find(inode, range)?;
+    Ok(target.is_some() && until == range.end)
 }

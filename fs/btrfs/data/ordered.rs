@@ -276,7 +276,9 @@ impl Ordered {
             let edit = file.edit();
             // What a neighbour cut meanwhile can be no more than two.
             let olds = replace::find(data, &rest, count.saturating_add(2))?;
-            if !*born {
+            if self.target.within.is_some() {
+                self.add_csums_of(&mut handle, &olds.range, &mut csums)?;
+            } else if !*born {
                 let csums = csums.take();
                 handle.born(self.target.disk, self.target.disk_len, csums)?;
                 *born = true;
@@ -288,8 +290,10 @@ impl Ordered {
                 })
                 .inspect_err(|e| fs.txn().abort("ordered extent", *e))?;
             let part = olds.range.end.saturating_sub(olds.range.start);
-            file.count(part, freed);
-            fs.space().note_freed(freed);
+            file.arrived(olds.range.clone(), part, freed);
+            if self.target.within.is_none() {
+                fs.space().note_freed(freed);
+            }
             at = olds.range.end;
             if at >= self.range.end {
                 file.land(self.range.clone());
@@ -301,6 +305,37 @@ impl Ordered {
             drop(edit);
         }
         Ok(())
+    }
+
+    /// Tells the transaction the checksums of a part of what was written in place. All sums are
+    /// taken if that is all of it.
+    fn add_csums_of(
+        &self,
+        handle: &mut crate::txn::Handle<'_>,
+        part: &Range<u64>,
+        csums: &mut Option<KVVec<u8>>,
+    ) -> Result {
+        let Some(all) = csums else {
+            return Ok(());
+        };
+        let len = part.end.saturating_sub(part.start);
+        let skipped = part.start.saturating_sub(self.range.start);
+        let at = self.target.disk.checked_add(skipped).ok_or(EUCLEAN)?;
+        if *part == self.range {
+            let all = core::mem::take(all);
+            return handle.add_csums(at, len, all);
+        }
+        let sector = u64::from(self.geometry.sectorsize);
+        let index = |bytes: u64| -> Result<usize> {
+            let sectors = usize::try_from(bytes.checked_div(sector).ok_or(EIO)?)?;
+            sectors
+                .checked_mul(self.geometry.csum_type.size())
+                .ok_or(EIO)
+        };
+        let wanted = index(skipped)?..index(skipped.saturating_add(len))?;
+        let mut some = KVVec::new();
+        some.extend_from_slice(all.get(wanted).ok_or(EIO)?, GFP_KERNEL)?;
+        handle.add_csums(at, len, some)
     }
 
     /// Puts the item of a part of the extent.
@@ -326,6 +361,7 @@ impl Ordered {
             Some((whole, _)) => {
                 let first = self.target.disk.get().checked_sub(whole.disk_bytenr.get());
                 DiskExtent {
+                    generation: handle.transid(),
                     offset: first.ok_or(EUCLEAN)?.saturating_add(skipped),
                     num_bytes,
                     ..*whole

@@ -43,14 +43,31 @@ pub(crate) struct FileState {
 struct Inner {
     cache: ExtentCache,
     delayed: RangeSet,
-    /// One byte for each of `delayed`.
+    /// What of `delayed` will be written where there is space for it already.
+    unpaid: RangeSet,
+    /// One byte for each of `delayed` that is not `unpaid`.
     reserved: Option<DataReservation>,
+    /// What is pending where items say that nothing is allocated.
+    fresh: RangeSet,
     in_flight: RangeSet,
     changes: [Range<u64>; CHANGES],
     version: u64,
     disk_size: u64,
     /// Bytes that the items say are allocated.
     bytes: u64,
+}
+
+/// What the items say of a range that is about to be delayed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Under {
+    /// Nothing is allocated there.
+    pub(crate) fresh: bool,
+    /// It can be written in place, and no space is reserved for it.
+    ///
+    /// What makes this untrue later, a snapshot for instance, has to write the file out before.
+    pub(crate) unpaid: bool,
+    /// The number of the last change before this was found out.
+    pub(crate) version: u64,
 }
 
 /// What happens to a range besides its items.
@@ -68,7 +85,9 @@ impl FileState {
         let inner = Inner {
             cache: ExtentCache::new(),
             delayed: RangeSet::new(),
+            unpaid: RangeSet::new(),
             reserved: None,
+            fresh: RangeSet::new(),
             in_flight: RangeSet::new(),
             changes: [const { 0..0 }; CHANGES],
             version: 1,
@@ -93,14 +112,7 @@ impl FileState {
 
     /// Whether nothing in `range` changed since `version`.
     pub(crate) fn is_unchanged(&self, range: &Range<u64>, version: u64) -> bool {
-        let inner = self.inner.lock();
-        let missed = inner.version.saturating_sub(version);
-        missed < CHANGES as u64
-            && (version.saturating_add(1)..=inner.version).all(|number| {
-                let at = (number % CHANGES as u64) as usize;
-                let changed = inner.changes.get(at);
-                changed.is_some_and(|c| c.end <= range.start || range.end <= c.start)
-            })
+        self.inner.lock().is_unchanged(range, version)
     }
 
     /// The size that the inode item gets.
@@ -116,13 +128,20 @@ impl FileState {
     /// The number of bytes that `stat` reports: with those that will be allocated.
     pub(crate) fn stat_bytes(&self) -> u64 {
         let inner = self.inner.lock();
-        inner.bytes.saturating_add(inner.delayed.total())
+        inner.bytes.saturating_add(inner.fresh.total())
     }
 
     /// Counts bytes that items say are allocated now, and no more.
     pub(crate) fn count(&self, more: u64, less: u64) {
+        self.inner.lock().count(more, less);
+    }
+
+    /// As [`Self::count`], for what was in flight to `range` and has its items now.
+    pub(crate) fn arrived(&self, range: Range<u64>, more: u64, less: u64) {
         let mut inner = self.inner.lock();
-        inner.bytes = inner.bytes.saturating_add(more).saturating_sub(less);
+        inner.count(more, less);
+        // Without memory to cut it, more is reported until the file is let go; that is harmless.
+        let _ = inner.fresh.remove(range);
     }
 
     /// Lets the size for the inode item rise towards `size`, as far as nothing is pending below.
@@ -186,11 +205,12 @@ impl FileState {
             .saturating_sub(covered)
     }
 
-    /// Delays `range`, paid by `reservation`. Gives back what is left of it; `EAGAIN` if it is not
-    /// enough (any more).
+    /// Delays `range`, paid by `reservation` where it is not `unpaid`. Gives back what is left of
+    /// it; `EAGAIN` if it is not enough (any more), or `under` is not true any more.
     pub(crate) fn delay(
         &self,
         range: Range<u64>,
+        under: Under,
         reservation: Option<DataReservation>,
     ) -> Result<Option<DataReservation>> {
         let mut reservation = reservation;
@@ -198,6 +218,16 @@ impl FileState {
         let len = range.end.saturating_sub(range.start);
         let missing = len.saturating_sub(inner.delayed.covered(&range));
         if missing == 0 {
+            return Ok(reservation);
+        }
+        if !inner.is_unchanged(&range, under.version) {
+            return Err(EAGAIN);
+        }
+        if under.fresh {
+            inner.fresh.insert(range.clone())?;
+        }
+        if under.unpaid {
+            inner.delay_unpaid(range)?;
             return Ok(reservation);
         }
         let has = reservation.as_ref().map_or(0, |r| r.bytes());
@@ -216,29 +246,33 @@ impl FileState {
     /// What is delayed in `range` is not any more; returns what was reserved for it.
     pub(crate) fn undelay(&self, range: Range<u64>) -> Option<DataReservation> {
         let mut inner = self.inner.lock();
-        if inner.delayed.reserve().is_err() {
+        if inner.reserve().is_err() {
             // Stays reserved until it is written or cut off.
             return None;
         }
-        let removed = inner.delayed.remove(range.clone()).unwrap_or(0);
+        let (removed, unpaid) = inner.take_delayed(&range);
+        let _ = inner.fresh.remove(range.clone());
         if removed == 0 {
             return None;
         }
         inner.change(range);
-        inner.reserved.as_mut().map(|all| all.split(removed))
+        let paid = removed.saturating_sub(unpaid);
+        inner.reserved.as_mut().map(|all| all.split(paid))
     }
 
-    /// `range` is on its way to disk now; returns what was reserved for it. `ENOMEM`.
-    pub(crate) fn launch(&self, range: Range<u64>) -> Result<Option<DataReservation>> {
+    /// `range` is on its way to disk now; returns what was reserved for it, and how many bytes of
+    /// it need nothing. `ENOMEM`.
+    pub(crate) fn launch(&self, range: Range<u64>) -> Result<(Option<DataReservation>, u64)> {
         let mut inner = self.inner.lock();
-        inner.delayed.reserve()?;
+        inner.reserve()?;
         inner.in_flight.insert(range.clone())?;
-        let removed = inner.delayed.remove(range.clone()).unwrap_or(0);
+        let (removed, unpaid) = inner.take_delayed(&range);
         inner.change(range);
-        Ok(match removed {
+        let reserved = match removed.saturating_sub(unpaid) {
             0 => None,
-            _ => inner.reserved.as_mut().map(|all| all.split(removed)),
-        })
+            paid => inner.reserved.as_mut().map(|all| all.split(paid)),
+        };
+        Ok((reserved, unpaid))
     }
 
     /// `range` has arrived, or failed: its items are what they will be.
@@ -246,6 +280,7 @@ impl FileState {
         let mut inner = self.inner.lock();
         // Without memory to cut it, more counts as in flight than is; that is harmless.
         let _ = inner.in_flight.remove(range.clone());
+        let _ = inner.fresh.remove(range.clone());
         inner.change(range);
     }
 
@@ -256,6 +291,51 @@ impl FileState {
 }
 
 impl Inner {
+    fn is_unchanged(&self, range: &Range<u64>, version: u64) -> bool {
+        let missed = self.version.saturating_sub(version);
+        missed < CHANGES as u64
+            && (version.saturating_add(1)..=self.version).all(|number| {
+                let at = (number % CHANGES as u64) as usize;
+                let changed = self.changes.get(at);
+                changed.is_some_and(|c| c.end <= range.start || range.end <= c.start)
+            })
+    }
+
+    fn count(&mut self, more: u64, less: u64) {
+        self.bytes = self.bytes.saturating_add(more).saturating_sub(less);
+    }
+
+    /// Makes room for one change of each set.
+    fn reserve(&mut self) -> Result {
+        self.delayed.reserve()?;
+        self.unpaid.reserve()?;
+        self.fresh.reserve()
+    }
+
+    /// Delays what of `range` is not delayed yet, without a reservation.
+    fn delay_unpaid(&mut self, range: Range<u64>) -> Result {
+        let mut at = range.start;
+        while at < range.end {
+            let (inside, until) = self.delayed.at(at);
+            let end = until.min(range.end);
+            if !inside {
+                // Both or none.
+                self.reserve()?;
+                self.unpaid.insert(at..end)?;
+                self.delayed.insert(at..end)?;
+            }
+            at = end;
+        }
+        Ok(())
+    }
+
+    /// `range` is not delayed any more; returns how many bytes were, and how many of these were
+    /// unpaid. There is room for the change.
+    fn take_delayed(&mut self, range: &Range<u64>) -> (u64, u64) {
+        let removed = self.delayed.remove(range.clone()).unwrap_or(0);
+        (removed, self.unpaid.remove(range.clone()).unwrap_or(0))
+    }
+
     fn change(&mut self, range: Range<u64>) {
         self.version = self.version.saturating_add(1);
         let at = (self.version % CHANGES as u64) as usize;

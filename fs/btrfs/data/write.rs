@@ -22,9 +22,10 @@ use kfs::mem::KBuf;
 use super::extent::Place;
 use super::located::Located;
 use super::read::{self, FileData};
+use super::state::Under;
 use super::truncate;
 use super::writeback::Collected;
-use super::{decode, direct};
+use super::{decode, direct, inplace};
 use crate::space::Urgency;
 use crate::vfs::{Btrfs, BtrfsInode};
 
@@ -167,23 +168,41 @@ fn mapping(extent: Located, range: Range<u64>, cookie: u64, kind: MappingKind) -
     }
 }
 
-/// Sees to it that space is reserved for `range`, whole sectors.
+/// Sees to it that there will be space for `range`, whole sectors.
 fn delay(inode: &BtrfsInode, range: Range<u64>, how: Urgency) -> Result {
     let data = inode.data();
-    let file = data.file()?;
-    loop {
-        let missing = file.missing(&range);
-        let reserved = match missing {
-            0 => None,
-            bytes => Some(data.fs().space().reserve_data_as(bytes, how)?),
+    let (file, space) = (data.file()?, data.fs().space());
+    let mut at = range.start;
+    while at < range.end {
+        if file.missing(&(at..range.end)) == 0 {
+            return Ok(());
+        }
+        let version = file.version();
+        let extent = data.extent_at(at)?;
+        let part = at..extent.end.min(range.end);
+        let mut under = Under {
+            fresh: extent.place == Place::Hole,
+            unpaid: false,
+            version,
         };
-        match file.delay(range.clone(), reserved) {
-            Ok(_) => return Ok(()),
-            // Writeback took some of it meanwhile.
+        let missing = file.missing(&part);
+        let mut reserved = None;
+        if missing > 0 {
+            match space.reserve_data_as(missing, Urgency::Nowait) {
+                Ok(easy) => reserved = Some(easy),
+                // Where there is little space, what is allocated already is looked at.
+                Err(_) if inplace::is_possible(data, &part)? => under.unpaid = true,
+                Err(_) => reserved = Some(space.reserve_data_as(missing, how)?),
+            }
+        }
+        match file.delay(part.clone(), under, reserved) {
+            Ok(_) => at = part.end,
+            // Writeback took some of it meanwhile, or put other items.
             Err(e) if e == EAGAIN => {}
             Err(e) => return Err(e),
         }
     }
+    Ok(())
 }
 
 /// Writes to a file, as `write(2)` does.

@@ -34,6 +34,8 @@ struct Piece {
     end: u64,
     folios: Folios,
     reserved: DataReservation,
+    /// How many bytes nothing is reserved for, because they have their space.
+    unpaid: u64,
 }
 
 /// What a writeback has collected.
@@ -45,8 +47,8 @@ impl Collected {
     pub(super) fn add(&mut self, inode: &BtrfsInode, sync: bool, pos: u64, range: WritebackRange) {
         let data = inode.data();
         let end = pos.saturating_add(range.len() as u64);
-        let reserved = match launch(data, pos..end) {
-            Ok(reserved) => reserved,
+        let (reserved, unpaid) = match launch(data, pos..end) {
+            Ok(launched) => launched,
             Err(e) => return range.finish(Err(e)),
         };
         let joins =
@@ -57,11 +59,14 @@ impl Collected {
         match &mut self.0 {
             Some(piece) => {
                 piece.reserved.merge(reserved);
+                piece.unpaid = piece.unpaid.saturating_add(unpaid);
                 piece.end = end;
                 if let Err(range) = piece.folios.push(range) {
                     // What was collected up to here is sent without it.
                     piece.end = pos;
-                    drop(piece.reserved.split(end.saturating_sub(pos)));
+                    piece.unpaid = piece.unpaid.saturating_sub(unpaid);
+                    let paid = end.saturating_sub(pos).saturating_sub(unpaid);
+                    drop(piece.reserved.split(paid));
                     land(data, pos..end);
                     range.finish(Err(ENOMEM));
                     self.send(inode, sync);
@@ -76,6 +81,7 @@ impl Collected {
                             end,
                             folios,
                             reserved,
+                            unpaid,
                         })
                     }
                     Err(range) => {
@@ -108,23 +114,22 @@ impl Collected {
     }
 }
 
-/// `range` is on its way to disk; returns space for all of it.
-fn launch(inode: &Inode, range: Range<u64>) -> Result<DataReservation> {
+/// `range` is on its way to disk; returns space for all of it, but for the number of bytes that is
+/// returned, too.
+fn launch(inode: &Inode, range: Range<u64>) -> Result<(DataReservation, u64)> {
     let file = inode.file()?;
     let len = range.end.saturating_sub(range.start);
-    let reserved = file.launch(range.clone())?;
+    let (reserved, unpaid) = file.launch(range.clone())?;
     let has = reserved.as_ref().map_or(0, |r| r.bytes());
     // A folio may become dirty behind the back of the file system: it pays now.
-    let missing = inode
-        .fs()
-        .space()
-        .reserve_data_as(len.saturating_sub(has), Urgency::Nowait);
+    let missing = len.saturating_sub(has).saturating_sub(unpaid);
+    let missing = inode.fs().space().reserve_data_as(missing, Urgency::Nowait);
     match (reserved, missing) {
         (Some(mut reserved), Ok(missing)) => {
             reserved.merge(missing);
-            Ok(reserved)
+            Ok((reserved, unpaid))
         }
-        (None, Ok(missing)) => Ok(missing),
+        (None, Ok(missing)) => Ok((missing, unpaid)),
         (_, Err(_)) => {
             file.land(range);
             Err(ENOSPC)
@@ -237,7 +242,9 @@ impl Piece {
             let target = match found {
                 Some(target) => {
                     // It has its space.
-                    drop(self.reserved.split(target.disk_len));
+                    let unpaid = self.unpaid.min(target.disk_len);
+                    self.unpaid = self.unpaid.saturating_sub(unpaid);
+                    drop(self.reserved.split(target.disk_len.saturating_sub(unpaid)));
                     target
                 }
                 None => {

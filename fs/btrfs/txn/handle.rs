@@ -52,6 +52,13 @@ impl<'a> Handle<'a> {
         self.txn.open.lock().born.insert(at, born)
     }
 
+    /// Tells of the checksums of the `len` bytes at `at`, where an extent was born without any, now or
+    /// in an earlier transaction, and data was written since. To be called before an item says so.
+    pub(crate) fn add_csums(&mut self, at: Logical, len: u64, csums: KVVec<u8>) -> Result {
+        self.charge(csums.len());
+        self.txn.open.lock().born.insert_sums(at, len, csums)
+    }
+
     /// Makes the commit write the superblock even if no tree changes.
     pub(crate) fn touch_superblock(&mut self) {
         self.txn.open.lock().forced = true;

@@ -183,11 +183,12 @@ impl<'a> Books<'a> {
         };
         let mut look = look(&self.work.blocks, tree);
         let mut writer = CsumWriter::new(&self.work.env.geometry);
-        let mut released = self.changes.released.iter().peekable();
-        for (at, extent) in born.iter() {
-            while released.next_if(|extent| extent.start < at).is_some() {}
-            let is_released = released.peek().is_some_and(|extent| extent.start == at);
-            if let (Some(csums), false) = (&extent.csums, is_released) {
+        let released = &self.changes.released;
+        for (at, csums) in born.csums() {
+            let behind = released.partition_point(|extent| extent.start <= at);
+            let before = behind.checked_sub(1).and_then(|i| released.get(i));
+            let end = before.and_then(|extent| extent.start.checked_add(extent.len));
+            if end.is_none_or(|end| end <= at) {
                 writer.add(&mut look, at, csums)?;
             }
         }
