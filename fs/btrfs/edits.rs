@@ -99,6 +99,20 @@ pub(crate) fn complete<R>(
 ) -> Result<R> {
     let mut handle = handle;
     let made = make(&mut handle);
+    end(fs, handle, (), what, made)
+}
+
+/// Ends an operation of which `made` is the result, and lets go of `lock`, which was taken under
+/// its handle. If it failed, half of it may have been done: see [`complete`].
+pub(crate) fn end<R>(
+    fs: &Fs,
+    handle: Handle<'_>,
+    lock: impl Sized,
+    what: &str,
+    made: Result<R>,
+) -> Result<R> {
+    // Aborting waits for all handles, and those for the lock.
+    drop(lock);
     drop(handle);
     made.inspect_err(|e| fs.txn().abort(what, *e))
 }

@@ -45,7 +45,7 @@ pub mod refs;
 pub mod sort;
 pub mod store;
 
-pub use apply::{apply, empty_root};
+pub use apply::{apply, empty_root, renew_root};
 pub use build::{LeafBuilder, NodeBuilder};
 pub use cost::{cost, Load};
 pub use csums::{erase_csums, insert_csums, CsumWriter, Span};

@@ -14,8 +14,9 @@ use kernel::sync::Arc;
 
 use crate::tree::{LiveCursor, LiveTree};
 
-/// One more than the highest offset a file can have a byte at.
-pub(crate) const FILE_END: u64 = i64::MAX as u64;
+/// Where the last extent of a file ends at most. The last byte of a file is at `i64::MAX - 1`, but its
+/// sector is whole.
+pub(crate) const FILE_END: u64 = 1 << 63;
 
 /// Where the bytes of an extent are.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -13,6 +13,7 @@ use super::extent::Place;
 use super::read::FileData;
 use super::replace::{self, MOST};
 use super::truncate;
+use crate::edits::end;
 use crate::inode::store::store;
 use crate::vfs::{Btrfs, BtrfsInode};
 
@@ -109,10 +110,10 @@ fn punch(inode: &BtrfsInode, range: Range<u64>) -> Result {
         let rest = at..range.end;
         let count = replace::find(data, &rest, MOST)?.items.len();
         let mut handle = fs.txn().start(replace::demand(count, 4).deleting())?;
-        let _edit = file.edit();
+        let edit = file.edit();
         let olds = replace::find(data, &rest, count.saturating_add(2))?;
         let part = olds.range.clone();
-        let mut change = || -> Result<u64> {
+        let mut change = || -> Result {
             let freed = replace::cut(data.tree(), data.ino(), &mut handle, &olds)?;
             let size = u64::try_from(inode.size())?;
             if !no_holes && part.start < size {
@@ -122,14 +123,14 @@ fn punch(inode: &BtrfsInode, range: Range<u64>) -> Result {
                 replace::put_extent(tree, ino, &mut handle, part.start, &hole, false)?;
             }
             file.count(0, freed);
+            fs.space().note_freed(freed);
             file.changed(part.clone());
             // What was pending here held the size back.
             file.raise_disk_size(size);
-            store(&mut handle, inode)?;
-            Ok(freed)
+            store(&mut handle, inode)
         };
-        let freed = change().inspect_err(|e| fs.txn().abort("punch", *e))?;
-        fs.space().note_freed(freed);
+        let changed = change();
+        end(fs, handle, edit, "punch", changed)?;
         at = part.end;
     }
     Ok(())
@@ -176,7 +177,7 @@ fn put_prealloc(inode: &BtrfsInode, part: Range<u64>, new: DiskExtent) -> Result
     let data = inode.data();
     let (fs, file) = (data.fs(), data.file()?);
     let mut handle = fs.txn().start(replace::demand(MOST, 4))?;
-    let _edit = file.edit();
+    let edit = file.edit();
     let olds = replace::find(data, &part, MOST)?;
     if olds.range.end < part.end {
         return Err(EIO);
@@ -195,5 +196,6 @@ fn put_prealloc(inode: &BtrfsInode, part: Range<u64>, new: DiskExtent) -> Result
         file.changed(part.clone());
         store(&mut handle, inode)
     };
-    change().inspect_err(|e| fs.txn().abort("preallocation", *e))
+    let changed = change();
+    end(fs, handle, edit, "preallocation", changed)
 }

@@ -5,6 +5,7 @@
 
 use btrfs_format::file_extent::{file_extent_type, Compression, FileExtent, FileExtentHeader};
 use btrfs_format::inode::InodeFlags;
+use btrfs_format::types::Generation;
 use core::ops::Range;
 use kernel::prelude::*;
 use kfs::block::IoBuf;
@@ -17,6 +18,7 @@ use super::extent::{Extent, Place, MAX_PACKED};
 use super::replace;
 use super::replace::MOST;
 use super::writeback::Folios;
+use crate::edits::end;
 use crate::inode::store::store;
 use crate::inode::Inode;
 use crate::vfs::BtrfsInode;
@@ -127,29 +129,74 @@ fn put(inode: &BtrfsInode, inline: Inline) -> Result {
     let count = replace::find(data, &whole, MOST)?.items.len();
     let demand = replace::demand(count, size.div_ceil(replace::ITEM).saturating_add(4));
     let mut handle = fs.txn().start_writeback(demand)?;
-    let _edit = file.edit();
+    let edit = file.edit();
     let olds = replace::find(data, &whole, MOST)?;
-    let fields = FileExtentHeader {
-        generation: handle.transid().into(),
+    let fields = header_of(handle.transid(), size, compression);
+    item.get_mut(..header)
+        .ok_or(EINVAL)?
+        .copy_from_slice(fields.to_disk());
+    let mut change = || -> Result {
+        let freed = replace::cut(data.tree(), data.ino(), &mut handle, &olds)?;
+        data.tree()
+            .put(&mut handle, replace::key(data.ino(), 0), &item)?;
+        file.arrived(whole.clone(), size, freed);
+        file.land(whole.clone());
+        file.raise_disk_size(size);
+        store(&mut handle, inode)
+    };
+    let changed = change();
+    end(fs, handle, edit, "inline extent", changed)
+}
+
+/// Cuts the bytes from `size` on off the inline extent of a file that is `size` bytes long now, if
+/// there is one. Nothing is in flight. The inode lock is held for writing.
+///
+/// A long one stays as it is if it was packed and does not fit without: nothing of it but what is
+/// in the file is read.
+pub(super) fn cut(inode: &BtrfsInode, size: u64) -> Result {
+    let data = inode.data();
+    let (fs, file) = (data.fs(), data.file()?);
+    let body = u64::try_from(fs.volume().geometry().body_size())?;
+    if size == 0 || size > body.saturating_sub(25 + HEADER) {
+        return Ok(());
+    }
+    let extent = data.extent_at(0)?;
+    let Place::Inline { key, size: has, .. } = extent.place else {
+        return Ok(());
+    };
+    if has <= size {
+        return Ok(());
+    }
+    let header = usize::try_from(HEADER)?;
+    let mut item = KVec::from_elem(0u8, usize::try_from(HEADER + size)?, GFP_KERNEL)?;
+    let demand = replace::demand(1, size.div_ceil(replace::ITEM).saturating_add(4));
+    let mut handle = fs.txn().start(demand.deleting())?;
+    let edit = file.edit();
+    let fields = header_of(handle.transid(), size, Compression::None);
+    let (head, rest) = item.split_at_mut_checked(header).ok_or(EINVAL)?;
+    head.copy_from_slice(fields.to_disk());
+    data.copy_inline(&extent, 0, rest)?;
+    let mut change = || -> Result {
+        data.tree().put(&mut handle, key, &item)?;
+        file.count(0, has.saturating_sub(size));
+        file.changed(0..fs.sector_size());
+        file.cut_disk_size(size);
+        store(&mut handle, inode)
+    };
+    let changed = change();
+    end(fs, handle, edit, "inline extent", changed)
+}
+
+/// The fields in front of the data of an inline extent.
+fn header_of(generation: Generation, size: u64, compression: Compression) -> FileExtentHeader {
+    FileExtentHeader {
+        generation: generation.into(),
         ram_bytes: size.into(),
         compression: compression.raw(),
         encryption: 0,
         other_encoding: 0.into(),
         kind: file_extent_type::INLINE,
-    };
-    item.get_mut(..header)
-        .ok_or(EINVAL)?
-        .copy_from_slice(fields.to_disk());
-    let change = || -> Result {
-        let freed = replace::cut(data.tree(), data.ino(), &mut handle, &olds)?;
-        data.tree()
-            .put(&mut handle, replace::key(data.ino(), 0), &item)?;
-        file.arrived(whole.clone(), size, freed);
-        file.land(whole);
-        file.raise_disk_size(size);
-        store(&mut handle, inode)
-    };
-    change().inspect_err(|e| fs.txn().abort("inline extent", *e))
+    }
 }
 
 impl Inode {

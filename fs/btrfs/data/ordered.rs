@@ -19,6 +19,7 @@ use kernel::sync::{new_mutex, Arc, Completion, Mutex};
 use kfs::block::IoBuf;
 
 use super::replace::{self, MOST};
+use crate::edits::end;
 use crate::inode::store::store;
 use crate::inode::Inode;
 use crate::vfs::BtrfsInode;
@@ -234,6 +235,7 @@ impl Ordered {
         };
         let mut born = self.target.within.is_some();
         let result = written.and_then(|()| self.put_items(inode, csums, &mut born));
+        let result = result.map_err(|e| inode.data().fs().txn().blame(e));
         if let Err(e) = result {
             if !born {
                 let space = inode.data().fs().space();
@@ -283,26 +285,25 @@ impl Ordered {
                 handle.born(self.target.disk, self.target.disk_len, csums)?;
                 *born = true;
             }
-            let freed = replace::cut(data.tree(), data.ino(), &mut handle, &olds)
-                .and_then(|freed| {
-                    self.put_extent(inode, &mut handle, &olds.range)?;
-                    Ok(freed)
-                })
-                .inspect_err(|e| fs.txn().abort("ordered extent", *e))?;
-            let part = olds.range.end.saturating_sub(olds.range.start);
-            file.arrived(olds.range.clone(), part, freed);
-            if self.target.within.is_none() {
-                fs.space().note_freed(freed);
-            }
             at = olds.range.end;
-            if at >= self.range.end {
-                file.land(self.range.clone());
-                file.raise_disk_size(u64::try_from(inode.size())?);
-            } else {
-                file.changed(olds.range.clone());
-            }
-            store(&mut handle, inode).inspect_err(|e| fs.txn().abort("ordered extent", *e))?;
-            drop(edit);
+            let mut change = || -> Result {
+                let freed = replace::cut(data.tree(), data.ino(), &mut handle, &olds)?;
+                self.put_extent(inode, &mut handle, &olds.range)?;
+                let part = olds.range.end.saturating_sub(olds.range.start);
+                file.arrived(olds.range.clone(), part, freed);
+                if self.target.within.is_none() {
+                    fs.space().note_freed(freed);
+                }
+                if at >= self.range.end {
+                    file.land(self.range.clone());
+                    file.raise_disk_size(u64::try_from(inode.size())?);
+                } else {
+                    file.changed(olds.range.clone());
+                }
+                store(&mut handle, inode)
+            };
+            let changed = change();
+            end(fs, handle, edit, "ordered extent", changed)?;
         }
         Ok(())
     }

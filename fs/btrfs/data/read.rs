@@ -7,6 +7,9 @@
 //! disk, and then read with one request. A compressed run is read and unpacked as a
 //! whole, once for all ranges of the batch, on whatever processor completes the read.
 //!
+//! The last sector of a file may have anything on disk behind the file's end; it reads as zeroes.
+//! The end is asked for while the folio is locked: whoever moves it changes the folio after that.
+//!
 //! # Bounds
 //!
 //! A request has at most [`MAX_REQUEST`] bytes: checksums of the requests of one
@@ -31,8 +34,16 @@ use crate::volume::{DataClient, DataRead, FilePosition};
 /// Largest request, bytes.
 const MAX_REQUEST: usize = 1 << 20;
 
-/// Ranges of folios, each with the offset of its first byte in an unpacked run.
-type Parts = KVec<(usize, FolioRange)>;
+type Parts = KVec<Part>;
+
+/// A part of an unpacked run.
+pub(crate) struct Part {
+    /// Offset of the first byte in the run.
+    at: usize,
+    /// How many bytes are in the file.
+    valid: usize,
+    range: FolioRange,
+}
 
 /// Ranges of folios whose bytes lie together on disk.
 #[derive(Default)]
@@ -59,7 +70,7 @@ pub(crate) enum Batch {
         packed: Packed,
         /// Those of the extent that was found first.
         views: Views,
-        /// Each range with the offset of its first byte in the unpacked run.
+        /// The ranges.
         parts: Parts,
     },
 }
@@ -106,16 +117,22 @@ impl IomapOps for FileData {
         };
         match extent.place {
             Place::Plain { address, .. } => match address.checked_add(skip) {
-                Some(address) => batch.add_plain(inode.data(), hint, pos, (address, extent), range),
+                Some(address) => batch.add_plain(inode, hint, pos, (address, extent), range),
                 None => range.finish(Err(EUCLEAN)),
             },
             Place::Packed(packed) => match usize::try_from(skip + u64::from(packed.skip)) {
-                Ok(at) => batch.add_packed(inode.data(), hint, pos, (packed, extent), (at, range)),
+                Ok(at) => {
+                    let valid = within(inode, pos, range.len());
+                    let part = Part { at, valid, range };
+                    batch.add_packed(inode, hint, pos, (packed, extent), part)
+                }
                 Err(_) => range.finish(Err(EUCLEAN)),
             },
             Place::Inline { .. } => {
                 let mut range = range;
+                let (valid, all) = (within(inode, pos, range.len()), range.len());
                 let result = inode.data().fill_inline(extent, skip, &mut range);
+                let result = result.and_then(|()| range.zero(valid, all - valid));
                 range.finish(result);
             }
             Place::Hole | Place::Prealloc { .. } => {
@@ -127,14 +144,14 @@ impl IomapOps for FileData {
     }
 
     fn submit(inode: &BtrfsInode, mut batch: Batch, hint: ReadHint) {
-        batch.send(inode.data(), hint);
+        batch.send(inode, hint);
     }
 }
 
 impl Batch {
     fn add_plain(
         &mut self,
-        inode: &Inode,
+        inode: &BtrfsInode,
         hint: ReadHint,
         pos: u64,
         (at, extent): (Logical, &Located),
@@ -168,11 +185,11 @@ impl Batch {
 
     fn add_packed(
         &mut self,
-        inode: &Inode,
+        inode: &BtrfsInode,
         hint: ReadHint,
         pos: u64,
         (run, extent): (Packed, &Located),
-        part: (usize, FolioRange),
+        part: Part,
     ) {
         let fits = match self {
             Batch::Packed { packed, .. } => packed.address == run.address,
@@ -190,13 +207,13 @@ impl Batch {
         if let Batch::Packed { parts, .. } = self {
             match parts.reserve(1, GFP_KERNEL) {
                 Ok(()) => drop(parts.push_within_capacity(part)),
-                Err(_) => part.1.finish(Err(ENOMEM)),
+                Err(_) => part.range.finish(Err(ENOMEM)),
             }
         }
     }
 
     /// Reads what was collected and leaves the batch empty.
-    fn send(&mut self, inode: &Inode, hint: ReadHint) {
+    fn send(&mut self, inode: &BtrfsInode, hint: ReadHint) {
         match core::mem::take(self) {
             Batch::Empty => {}
             Batch::Plain { buf, .. } if buf.is_empty() => {}
@@ -211,7 +228,7 @@ impl Batch {
                 packed,
                 views,
                 parts,
-            } => read_packed(inode, hint, offset, (packed, views), parts),
+            } => read_packed(inode.data(), hint, offset, (packed, views), parts),
         }
     }
 }
@@ -244,6 +261,8 @@ impl DataClient for Wanted {
 /// Folios that wait for plain data.
 struct PlainFolios {
     position: FilePosition,
+    /// How many bytes are in the file.
+    valid: usize,
     _views: Views,
 }
 
@@ -254,7 +273,10 @@ impl DataClient for PlainFolios {
         advance(self.position, offset)
     }
 
-    fn done(self, buf: IoBuf, bad: &[Range<usize>]) {
+    fn done(self, mut buf: IoBuf, bad: &[Range<usize>]) {
+        if self.valid < buf.len() {
+            let _ = buf.zero(self.valid..buf.len());
+        }
         // Only the blocks that could not be had fail, not the folios they are in.
         buf.finish_except(bad);
     }
@@ -294,8 +316,13 @@ impl PackedFolios {
         let size = usize::try_from(self.packed.unpacked)?.next_multiple_of(sector);
         let compression = self.packed.compression;
         // A single range for all of the run takes it without a detour.
-        if let [(0, range)] = self.parts.as_mut_slice() {
-            if range.len() == size {
+        if let [Part {
+            at: 0,
+            valid,
+            range,
+        }] = self.parts.as_mut_slice()
+        {
+            if range.len() == size && *valid == size {
                 let mut result = Ok(());
                 let mut whole = false;
                 range.for_each_mut(0, size, |chunk| {
@@ -311,11 +338,12 @@ impl PackedFolios {
         }
         let mut output = KBuf::new(size, GFP_KERNEL)?;
         decode::unpack(compression, sector, input, &mut output)?;
-        for (at, range) in self.parts.iter_mut() {
-            let rest = output.get(*at..).unwrap_or_default();
-            let len = rest.len().min(range.len());
-            range.write_at(0, rest.get(..len).unwrap_or_default())?;
-            range.zero(len, range.len() - len)?;
+        for part in self.parts.iter_mut() {
+            let rest = output.get(part.at..).unwrap_or_default();
+            let (len, all) = (rest.len().min(part.valid), part.range.len());
+            part.range
+                .write_at(0, rest.get(..len).unwrap_or_default())?;
+            part.range.zero(len, all - len)?;
         }
         Ok(())
     }
@@ -329,9 +357,15 @@ fn advance(position: FilePosition, offset: usize) -> FilePosition {
     }
 }
 
+/// How many of the `len` bytes from offset `pos` on are in the file.
+pub(super) fn within(inode: &BtrfsInode, pos: u64, len: usize) -> usize {
+    let size = u64::try_from(inode.size()).unwrap_or(0);
+    usize::try_from(size.saturating_sub(pos)).map_or(len, |valid| valid.min(len))
+}
+
 fn finish_parts(parts: Parts, result: Result) {
-    for (_, range) in parts {
-        range.finish(result);
+    for part in parts {
+        part.range.finish(result);
     }
 }
 
@@ -366,27 +400,30 @@ pub(crate) fn wait(
 
 /// Reads folios of plain data.
 fn read_plain(
-    inode: &Inode,
+    inode: &BtrfsInode,
     hint: ReadHint,
     offset: u64,
     address: Logical,
     views: Views,
     buf: IoBuf,
 ) {
-    let csums = match checksums(inode, address, buf.len(), &views) {
+    let data = inode.data();
+    let csums = match checksums(data, address, buf.len(), &views) {
         Ok(csums) => csums,
         Err(e) => return buf.finish(Err(e)),
     };
+    let valid = within(inode, offset, buf.len());
     let request = DataRead {
         logical: address,
         buf,
         csums,
         client: PlainFolios {
-            position: position(inode, offset),
+            position: position(data, offset),
+            valid,
             _views: views,
         },
     };
-    start(inode, hint, request);
+    start(data, hint, request);
 }
 
 /// Reads a compressed run and unpacks it into folios.

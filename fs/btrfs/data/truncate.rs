@@ -3,10 +3,13 @@
 //! Changing the size of a file.
 //!
 //! A file gets longer by its size alone, and by items for holes where the feature is missing with
-//! which they need none. It gets shorter in this order: what stays of the last sector is zeroed in
-//! the page cache, the size is set, the page cache is cut, what is in flight arrives, and then the
-//! items go, from the end on, in steps of [`MOST`]. Each step leaves a file that is consistent,
-//! only longer than asked for.
+//! which they need none. It gets shorter in this order: the size is set, the page cache is cut, what
+//! is in flight arrives, and then the items go, from the end on, in steps of [`MOST`]. Each step
+//! leaves a file that is consistent, only longer than asked for.
+//!
+//! That must work where nothing is free, so no data is written for it: what a sector has behind
+//! the end of the file stays on disk. Reads give zeroes for it ([`read`](super::read)), and
+//! [`expand`] zeroes it before it is in the file again.
 
 use btrfs_format::file_extent::{Compression, DiskExtent};
 use btrfs_format::superblock::Incompat;
@@ -14,9 +17,10 @@ use btrfs_format::types::Logical;
 use core::ops::Range;
 use kernel::prelude::*;
 
-use super::extent::Place;
+use super::inline;
 use super::read::FileData;
 use super::replace::{self, MOST};
+use crate::edits::end;
 use crate::inode::store::store;
 use crate::vfs::BtrfsInode;
 
@@ -46,7 +50,7 @@ pub(super) fn put_holes(inode: &BtrfsInode, range: Range<u64>) -> Result {
         let rest = at..range.end;
         let count = replace::find(data, &rest, MOST)?.items.len();
         let mut handle = fs.txn().start(replace::demand(count, 4))?;
-        let _edit = file.edit();
+        let edit = file.edit();
         let olds = replace::find(data, &rest, count.saturating_add(2))?;
         let olds_end = olds.range.end;
         let mut change = || -> Result {
@@ -59,10 +63,11 @@ pub(super) fn put_holes(inode: &BtrfsInode, range: Range<u64>) -> Result {
                 }
                 from = from.max(end);
             }
+            file.changed(olds.range.clone());
             store(&mut handle, inode)
         };
-        change().inspect_err(|e| fs.txn().abort("hole", *e))?;
-        file.changed(olds.range.clone());
+        let changed = change();
+        end(fs, handle, edit, "hole", changed)?;
         at = olds_end;
     }
     Ok(())
@@ -87,7 +92,7 @@ pub(crate) fn set_size(inode: &BtrfsInode, size: i64) -> Result {
     let (old, new) = (u64::try_from(inode.size())?, u64::try_from(size)?);
     inode.wait_for_direct_io();
     match new.cmp(&old) {
-        core::cmp::Ordering::Equal => Ok(()),
+        core::cmp::Ordering::Equal => cut_behind(inode, new),
         core::cmp::Ordering::Greater => {
             expand(inode, old, new)?;
             extend(inode, new)
@@ -108,28 +113,29 @@ pub(super) fn extend(inode: &BtrfsInode, size: u64) -> Result {
     store(&mut handle, inode)
 }
 
+/// Takes out what was allocated in advance behind the end of the file, which is `size`.
+fn cut_behind(inode: &BtrfsInode, size: u64) -> Result {
+    let data = inode.data();
+    let edge = size.checked_next_multiple_of(data.fs().sector_size());
+    match replace::find_last(data, edge.ok_or(EFBIG)?, 1)?.items.len() {
+        0 => Ok(()),
+        _ => drop_extents(inode, size),
+    }
+}
+
 fn shorten(inode: &BtrfsInode, size: u64) -> Result {
     let data = inode.data();
-    let file = data.file()?;
-    let sector = data.fs().sector_size();
-    let edge = size.checked_next_multiple_of(sector).ok_or(EFBIG)?;
-    let inline = size > 0 && matches!(data.extent_at(0)?.place, Place::Inline { .. });
+    let edge = size.checked_next_multiple_of(data.fs().sector_size());
+    let edge = edge.ok_or(EFBIG)?;
     {
-        let lock = inode.lock_invalidate();
-        if size < edge {
-            inode.zero_range::<FileData>(size..edge, &lock)?;
-        }
+        let _lock = inode.lock_invalidate();
         let size = i64::try_from(size)?;
         inode.set_size(size);
         inode.truncate_cache(size);
     }
-    drop(file.undelay(edge..u64::MAX));
-    drop_extents(inode, size)?;
-    if inline {
-        // The item must not be longer than the file for long.
-        inode.write_and_wait(0..sector)?;
-    }
-    Ok(())
+    drop(data.file()?.undelay(edge..u64::MAX));
+    inline::cut(inode, size)?;
+    drop_extents(inode, size)
 }
 
 /// For a file that is to be removed: takes all items of extents out if they are many. Returns how
@@ -157,23 +163,26 @@ pub(crate) fn drop_extents(inode: &BtrfsInode, from: u64) -> Result {
     loop {
         let count = replace::find_last(data, edge, MOST)?.items.len();
         let mut handle = fs.txn().start(replace::demand(count, 4).deleting())?;
-        let _edit = file.edit();
+        let edit = file.edit();
         let olds = replace::find_last(data, edge, count)?;
         let reached = olds.range.start;
-        let freed = replace::cut(data.tree(), data.ino(), &mut handle, &olds)
-            .inspect_err(|e| fs.txn().abort("truncate", *e))?;
-        file.count(0, freed);
-        fs.space().note_freed(freed);
-        file.changed(olds.range);
-        file.cut_disk_size(match reached <= edge {
-            true => from,
-            false => reached,
-        });
-        if reached <= edge {
-            // What was pending behind the new end held the size back.
-            file.raise_disk_size(from);
-        }
-        store(&mut handle, inode).inspect_err(|e| fs.txn().abort("truncate", *e))?;
+        let mut change = || -> Result {
+            let freed = replace::cut(data.tree(), data.ino(), &mut handle, &olds)?;
+            file.count(0, freed);
+            fs.space().note_freed(freed);
+            file.changed(olds.range.clone());
+            file.cut_disk_size(match reached <= edge {
+                true => from,
+                false => reached,
+            });
+            if reached <= edge {
+                // What was pending behind the new end held the size back.
+                file.raise_disk_size(from);
+            }
+            store(&mut handle, inode)
+        };
+        let changed = change();
+        end(fs, handle, edit, "truncate", changed)?;
         if reached <= edge {
             return Ok(());
         }

@@ -111,10 +111,10 @@ impl IomapWriteOps for FileData {
         let data = inode.data();
         let extent = &mapping.private;
         let skip = pos.checked_sub(extent.start).ok_or(EIO)?;
-        match extent.place {
+        let mut read = match extent.place {
             Place::Plain { address, .. } => {
                 let address = address.checked_add(skip).ok_or(EUCLEAN)?;
-                read::wait(data, pos, address, extent.views(), IoBuf::alloc(len)?)
+                read::wait(data, pos, address, extent.views(), IoBuf::alloc(len)?)?
             }
             Place::Packed(packed) => {
                 let mut out = KBuf::new(len, GFP_KERNEL)?;
@@ -129,15 +129,19 @@ impl IomapWriteOps for FileData {
                 let from = usize::try_from(skip.saturating_add(u64::from(packed.skip)))?;
                 let source = whole.get(from..from.saturating_add(len)).ok_or(EUCLEAN)?;
                 out.copy_from_slice(source);
-                IoBuf::from_buf(out)
+                IoBuf::from_buf(out)?
             }
             Place::Inline { .. } => {
                 let mut out = KBuf::new(len, GFP_KERNEL)?;
                 data.copy_inline(extent, skip, &mut out)?;
-                IoBuf::from_buf(out)
+                IoBuf::from_buf(out)?
             }
-            Place::Hole | Place::Prealloc { .. } => IoBuf::from_buf(KBuf::zeroed(len, GFP_KERNEL)?),
-        }
+            Place::Hole | Place::Prealloc { .. } => {
+                return IoBuf::from_buf(KBuf::zeroed(len, GFP_KERNEL)?)
+            }
+        };
+        read.zero(read::within(inode, pos, len)..len)?;
+        Ok(read)
     }
 
     fn writeback(

@@ -9,7 +9,7 @@ use kfs::fs::{FileAttr, SetAttr, XattrSet};
 
 use super::facts::{self, fsflag};
 use super::load;
-use super::store::{store, store_alone};
+use super::store::{store, store_alone, store_deleting};
 use crate::data::truncate;
 use crate::dir::entries::most_bytes;
 use crate::edits::{complete, Edits};
@@ -22,26 +22,22 @@ use crate::xattr::property;
 /// Changes what the VFS allowed to be changed.
 pub(crate) fn set(inode: &BtrfsInode, attr: &SetAttr<'_, Btrfs>) -> Result {
     if let (Some(size), true) = (attr.size(), inode.is_reg()) {
-        resize(inode, size)?;
+        truncate::set_size(inode, size)?;
     }
     if attr.is_empty() {
         return Ok(());
     }
     attr.apply();
     inode.inc_version();
-    store_alone(inode)?;
+    match attr.size() {
+        // Cutting a file must work where nothing is free.
+        Some(_) => store_deleting(inode)?,
+        None => store_alone(inode)?,
+    }
     if attr.changes_mode() {
         attr.chmod_acl()?;
     }
     Ok(())
-}
-
-/// Sets the size of a regular file.
-fn resize(inode: &BtrfsInode, size: i64) -> Result {
-    match size == inode.size() {
-        true => Ok(()),
-        false => truncate::set_size(inode, size),
-    }
 }
 
 const ALL: u32 = fsflag::IMMUTABLE

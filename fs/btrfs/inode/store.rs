@@ -48,8 +48,16 @@ pub(crate) fn store(handle: &mut Handle<'_>, inode: &BtrfsInode) -> Result {
 
 /// Stores the attributes in an operation of its own.
 pub(crate) fn store_alone(inode: &BtrfsInode) -> Result {
-    let txn = inode.data().fs().txn();
-    let mut handle = txn.start(DEMAND)?;
+    store_as(inode, DEMAND)
+}
+
+/// As [`store_alone`], for what gives space back.
+pub(crate) fn store_deleting(inode: &BtrfsInode) -> Result {
+    store_as(inode, DEMAND.deleting())
+}
+
+fn store_as(inode: &BtrfsInode, demand: Demand) -> Result {
+    let mut handle = inode.data().fs().txn().start(demand)?;
     store(&mut handle, inode)
 }
 

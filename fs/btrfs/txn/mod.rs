@@ -286,6 +286,15 @@ impl Txn {
         self.progress.lock().failed().is_some()
     }
 
+    /// What to tell of `error`, which an operation met: where it is that nothing is written any
+    /// more, the reason for that.
+    pub(crate) fn blame(&self, error: Error) -> Error {
+        match self.gate.read().closed {
+            Some(why) if error == EROFS => why,
+            _ => error,
+        }
+    }
+
     fn with_gate_closed(&self, why: Option<Error>) -> Generation {
         let mut gate = self.gate.write();
         gate.closed = why;

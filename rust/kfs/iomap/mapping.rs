@@ -71,7 +71,8 @@ impl<P> Mapping<P> {
     pub(super) fn describe(&self, pos: i64, report: bool, iomap: &mut bindings::iomap) -> Result {
         let at = u64::try_from(pos)?;
         let end = self.offset.checked_add(self.length).ok_or(EIO)?;
-        if self.offset > at || end <= at || i64::try_from(end).is_err() {
+        // Up to the end of the block in which the last byte is that a file can have.
+        if self.offset > at || end <= at || end > 1 << 63 {
             return Err(EIO);
         }
         iomap.type_ = match self.kind {

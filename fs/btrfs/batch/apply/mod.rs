@@ -37,7 +37,7 @@ mod root;
 mod run;
 mod stream;
 
-pub use root::empty_root;
+pub use root::{empty_root, renew_root};
 
 use crate::error::{Error, Result};
 use crate::mem::{KVVec, GFP_KERNEL};

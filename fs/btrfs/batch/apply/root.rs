@@ -29,6 +29,58 @@ pub fn empty_root<S: Store>(env: &Env, store: &mut S, tree: TreeId) -> Result<Ro
     empty_leaf(env, store, tree, at)
 }
 
+/// Copies the root of a tree as it is, unless it is a work block: for a tree whose root must be of the
+/// transaction, whether there are changes or not.
+///
+/// # Errors
+///
+/// Those of the store.
+pub fn renew_root<S: Store>(
+    env: &Env,
+    store: &mut S,
+    tree: TreeId,
+    root: RootPtr,
+) -> Result<RootPtr> {
+    if root.generation == env.transid {
+        return Ok(root);
+    }
+    let ptr = BlockPtr {
+        logical: root.logical,
+        generation: root.generation,
+        level: root.level,
+        first: None,
+    };
+    let block = store.read(tree, &ptr)?;
+    store.copied(tree, &block, true)?;
+    copy_root(env, store, tree, &block, root.level)
+}
+
+/// Writes a copy of a committed block that becomes the root.
+fn copy_root<S: Store>(
+    env: &Env,
+    store: &mut S,
+    tree: TreeId,
+    old: &[u8],
+    level: u8,
+) -> Result<RootPtr> {
+    let at = store.place(tree, level)?;
+    let mut header = new_header(env, tree, at, level);
+    header.nritems = Header::of(old).ok_or(broken())?.nritems;
+    let mut buf = store.buffer()?;
+    if buf.len() != old.len() {
+        return Err(broken());
+    }
+    buf.copy_from_slice(old);
+    let place = buf.get_mut(..Header::SIZE).ok_or(broken())?;
+    place.copy_from_slice(header.to_disk());
+    store.write(tree, at, level, buf)?;
+    Ok(RootPtr {
+        logical: at,
+        generation: env.transid,
+        level,
+    })
+}
+
 fn empty_leaf<S: Store>(env: &Env, store: &mut S, tree: TreeId, at: Logical) -> Result<RootPtr> {
     let mut buf = store.buffer()?;
     LeafBuilder::new(&mut buf).finish(new_header(env, tree, at, 0));
@@ -97,7 +149,7 @@ impl<S: Store> Apply<'_, S> {
                 self.store.copied(self.tree, &source.block, false)?;
             }
             let Some((level, child)) = only else {
-                return self.copy_root(&source.block, ptr.level);
+                return copy_root(self.env, self.store, self.tree, &source.block, ptr.level);
             };
             ptr = BlockPtr {
                 logical: child.logical,
@@ -106,26 +158,6 @@ impl<S: Store> Apply<'_, S> {
                 first: Some(child.key),
             };
         }
-    }
-
-    /// Writes a copy of a committed block that becomes the root.
-    fn copy_root(&mut self, old: &[u8], level: u8) -> Result<RootPtr> {
-        let at = self.store.place(self.tree, level)?;
-        let mut header = new_header(self.env, self.tree, at, level);
-        header.nritems = Header::of(old).ok_or(broken())?.nritems;
-        let mut buf = self.store.buffer()?;
-        if buf.len() != old.len() {
-            return Err(broken());
-        }
-        buf.copy_from_slice(old);
-        let place = buf.get_mut(..Header::SIZE).ok_or(broken())?;
-        place.copy_from_slice(header.to_disk());
-        self.store.write(self.tree, at, level, buf)?;
-        Ok(RootPtr {
-            logical: at,
-            generation: self.env.transid,
-            level,
-        })
     }
 
     /// The root after the walk; puts nodes on top of several blocks.

@@ -6,7 +6,7 @@ mod support;
 
 use btrfs_batch::{cost, Error, Load};
 use btrfs_format::Key;
-use support::{geometry, Batch, Mix, Model, Random};
+use support::{geometry, Batch, Mix, Model, Random, TREE};
 
 fn key(index: u64) -> Key {
     Key::new(index / 100 + 1, 5, index % 100 * 10 + 1)
@@ -300,4 +300,27 @@ fn cost_is_concave_and_monotone() {
         bytes: u64::MAX,
     };
     assert!(cost(&geometry, 8, u64::MAX, most) > 1 << 50);
+}
+
+#[test]
+fn a_root_is_renewed() {
+    for count in [0, 5, 3000] {
+        let mut model = model(4096, count, 60);
+        if count == 0 {
+            model.step(&puts((0..1).map(key), 60));
+            model.commit();
+        }
+        let (old, env) = (model.root.unwrap(), model.memory.env());
+        model.memory.begin(Some(old));
+        let new = btrfs_batch::renew_root(&env, &mut model.memory, TREE, old).unwrap();
+        assert_eq!((new.generation, new.level), (env.transid, old.level));
+        assert_ne!(new.logical, old.logical);
+        assert_eq!((model.memory.writes, model.memory.copied.len()), (1, 1));
+        let want: Vec<_> = model.items.clone().into_iter().collect();
+        assert!(model.memory.contents(Some(new)) == want);
+        // A work block stays.
+        model.memory.begin(Some(new));
+        let again = btrfs_batch::renew_root(&env, &mut model.memory, TREE, new).unwrap();
+        assert_eq!((again, model.memory.writes), (new, 0));
+    }
 }

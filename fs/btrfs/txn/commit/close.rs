@@ -154,7 +154,8 @@ impl<'a> Books<'a> {
             self.settle_all()?;
             self.note_roots()?;
             self.settle_one(TreeId::ROOT_TREE)?;
-            if self.work.deltas.is_empty() && self.is_settled() {
+            let rests = self.work.deltas.is_empty() && self.is_settled();
+            if rests && !self.renew_root_tree()? {
                 return Ok(());
             }
         }
@@ -162,6 +163,26 @@ impl<'a> Books<'a> {
             .log()
             .error(format_args!("the trees of a commit do not come to rest"));
         Err(EIO)
+    }
+
+    /// The superblock says of which transaction the root of the root tree is: its own. So where
+    /// nothing changed after all the root is copied. Returns whether it was.
+    fn renew_root_tree(&mut self) -> Result<bool> {
+        let old = self.root.root().ok_or(EIO)?;
+        let (id, env) = (TreeId::ROOT_TREE, self.work.env);
+        self.work.set_last_snapshot(Generation(0));
+        let root = btrfs_batch::renew_root(&env, &mut self.work, id, old)?;
+        self.set_root(id, Some(root));
+        Ok(root != old)
+    }
+
+    fn set_root(&mut self, id: TreeId, root: Option<RootPtr>) {
+        if let Some((pending, _)) = self.tree(id) {
+            pending.set_root(root);
+        }
+        if let Some(tree) = self.trees.iter_mut().find(|tree| tree.id() == id) {
+            tree.root = root;
+        }
     }
 
     fn is_settled(&self) -> bool {
@@ -264,12 +285,7 @@ impl<'a> Books<'a> {
         self.work.set_last_snapshot(Generation(0));
         let env = self.work.env;
         let root = settle(&env, &mut self.work, id, root, &changes)?;
-        if let Some((pending, _)) = self.tree(id) {
-            pending.set_root(root);
-        }
-        if let Some(tree) = self.trees.iter_mut().find(|tree| tree.id() == id) {
-            tree.root = root;
-        }
+        self.set_root(id, root);
         Ok(())
     }
 

@@ -57,6 +57,10 @@ impl Applied {
         let old = new.generation();
         new.set_generation(self.transid);
         let roots = self.backup_roots(txn);
+        if roots.root.generation != self.transid {
+            // No mount would find its root.
+            return Err(EUCLEAN);
+        }
         new.set_root(roots.root);
         new.set_chunk_root(roots.chunk);
         new.set_log_root(None);
