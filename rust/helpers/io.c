@@ -156,10 +156,11 @@ void kfs_init_completion(struct completion *done)
 	init_completion(done);
 }
 
-struct workqueue_struct *kfs_io_workqueue(const char *name, bool highpri)
+struct workqueue_struct *kfs_io_workqueue(const char *name, bool highpri,
+					  int max_active)
 {
 	return alloc_workqueue("%s", WQ_MEM_RECLAIM | WQ_UNBOUND |
-			       (highpri ? WQ_HIGHPRI : 0), 0, name);
+			       (highpri ? WQ_HIGHPRI : 0), max_active, name);
 }
 
 void *kfs_kmap_local(struct page *page)

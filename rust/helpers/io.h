@@ -33,7 +33,8 @@ struct page *kfs_folio_page(struct folio *folio, size_t index);
 size_t kfs_folio_pos_offset(struct folio *folio, loff_t pos);
 size_t kfs_folio_read_granule(struct folio *folio);
 void kfs_init_completion(struct completion *done);
-struct workqueue_struct *kfs_io_workqueue(const char *name, bool highpri);
+struct workqueue_struct *kfs_io_workqueue(const char *name, bool highpri,
+					  int max_active);
 void *kfs_kmap_local(struct page *page);
 void kfs_kunmap_local(void *addr);
 void kfs_mapping_set_large_folios(struct address_space *mapping);

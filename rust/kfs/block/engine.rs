@@ -1,11 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Where the completions of requests run.
+//!
+//! There are two queues, so that nobody waits for what is queued behind him. Completions that wait
+//! for nothing but memory and further I/O ([`Lane::Prompt`]) get through whatever the others do:
+//! those of a commit are among them. Completions that may wait for a commit, as those of data
+//! writes that end in a transaction, have a queue of their own ([`Lane::Patient`]). With one queue,
+//! all workers, or the rescuer where memory is short, could wait for a commit whose writes end
+//! behind them.
 
 use crate::bindings;
 use core::ptr::null_mut;
 use kernel::{
     prelude::*,
+    str::CStr,
     sync::{
         atomic::{ordering, Atomic},
         rcu,
@@ -13,45 +21,80 @@ use kernel::{
     workqueue::{self, Queue, RawWorkItem},
 };
 
-/// The work queue of the module's completions, or null.
-static COMPLETIONS: Atomic<*mut bindings::workqueue_struct> = Atomic::new(null_mut());
+/// What a completion may wait for, which says where it runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Lane {
+    /// Memory, and I/O.
+    Prompt,
+    /// Whatever those of the other kind do.
+    Patient,
+}
+
+/// The work queues of the module's completions, or null.
+static PROMPT: Atomic<*mut bindings::workqueue_struct> = Atomic::new(null_mut());
+static PATIENT: Atomic<*mut bindings::workqueue_struct> = Atomic::new(null_mut());
+
+/// How many patient completions may be waiting at a time.
+pub(super) const WAITING: i32 = 64;
+
+/// A work queue that completions are put into.
+struct Completions {
+    slot: &'static Atomic<*mut bindings::workqueue_struct>,
+    wq: *mut bindings::workqueue_struct,
+}
 
 /// The module's I/O machinery: created once when the module is loaded, dropped when it
 /// goes, at which point all completions have run.
 ///
-/// The queue is not bound to CPUs, so that checksums of several requests are verified on
-/// several of them, has a rescuer, because reclaim waits for reads, and a high priority,
-/// because readers do too.
+/// The queues are not bound to CPUs, so that checksums of several requests are verified on
+/// several of them, and have a rescuer, because reclaim waits for reads and writes. The prompt one
+/// has a high priority, because readers do too.
 pub struct Engine {
-    wq: *mut bindings::workqueue_struct,
+    // In this order: what is patient may do I/O.
+    _patient: Completions,
+    _prompt: Completions,
 }
 
 // SAFETY: Work queues can be destroyed from any thread.
-unsafe impl Send for Engine {}
+unsafe impl Send for Completions {}
 
 // SAFETY: There is nothing to do with a shared reference.
-unsafe impl Sync for Engine {}
+unsafe impl Sync for Completions {}
 
 impl Engine {
-    /// Creates the queue. `EBUSY` if there is one already.
+    /// Creates the queues. `EBUSY` if there are some already.
     pub fn new() -> Result<Self> {
+        Ok(Self {
+            _prompt: Completions::new(&PROMPT, c"btrfs-endio", true, 0)?,
+            _patient: Completions::new(&PATIENT, c"btrfs-ordered", false, WAITING)?,
+        })
+    }
+}
+
+impl Completions {
+    fn new(
+        slot: &'static Atomic<*mut bindings::workqueue_struct>,
+        name: &CStr,
+        urgent: bool,
+        most: i32,
+    ) -> Result<Self> {
         // SAFETY: The name is a C string.
-        let wq = unsafe { bindings::kfs_io_workqueue(c"btrfs-endio".as_char_ptr(), true) };
+        let wq = unsafe { bindings::kfs_io_workqueue(name.as_char_ptr(), urgent, most) };
         if wq.is_null() {
             return Err(ENOMEM);
         }
-        let engine = Self { wq };
-        match COMPLETIONS.cmpxchg(null_mut(), wq, ordering::Full) {
-            Ok(_) => Ok(engine),
-            // Dropping `engine` leaves the other one's entry alone.
+        let queue = Self { slot, wq };
+        match slot.cmpxchg(null_mut(), wq, ordering::Full) {
+            Ok(_) => Ok(queue),
+            // Dropping `queue` leaves the other one's entry alone.
             Err(_) => Err(EBUSY),
         }
     }
 }
 
-impl Drop for Engine {
+impl Drop for Completions {
     fn drop(&mut self) {
-        let _ = COMPLETIONS.cmpxchg(self.wq, null_mut(), ordering::Full);
+        let _ = self.slot.cmpxchg(self.wq, null_mut(), ordering::Full);
         // Whoever saw the queue before has put its work in, see `complete`.
         rcu::synchronize_rcu();
         // SAFETY: Created in `new` and owned, and nobody can find it any more; this waits for
@@ -60,15 +103,19 @@ impl Drop for Engine {
     }
 }
 
-/// Puts a completion into the module's queue, or the system's as long as there is none. In any
-/// context.
-pub(super) fn complete<W>(work: W) -> W::EnqueueOutput
+/// Puts a completion into the module's queue for its kind, or the system's as long as there is
+/// none. In any context.
+pub(super) fn complete<W>(work: W, lane: Lane) -> W::EnqueueOutput
 where
     W: RawWorkItem<0> + Send + 'static,
 {
+    let slot = match lane {
+        Lane::Prompt => &PROMPT,
+        Lane::Patient => &PATIENT,
+    };
     // While it is held, the queue that is found is not destroyed.
     let _guard = rcu::read_lock();
-    let wq = COMPLETIONS.load(ordering::Acquire);
+    let wq = slot.load(ordering::Acquire);
     if wq.is_null() {
         return workqueue::system_unbound().enqueue(work);
     }

@@ -10,7 +10,10 @@
 //! the devices open. The bios are part of the request and borrow its list of physical
 //! memory: one allocation for all of it when there is one bio.
 
-use super::{engine, BlockDevice, IoBuf, Segment};
+use super::{
+    engine::{self, Lane},
+    BlockDevice, IoBuf, Segment,
+};
 use crate::{bindings, mem};
 use core::{
     cell::UnsafeCell,
@@ -138,6 +141,7 @@ pub struct Io {
     parts: Parts,
     op: Op,
     flags: IoFlags,
+    lane: Lane,
 }
 
 impl Io {
@@ -151,6 +155,7 @@ impl Io {
             },
             op,
             flags,
+            lane: Lane::Prompt,
         }
     }
 
@@ -167,6 +172,14 @@ impl Io {
     /// Adds properties.
     pub fn with_flags(mut self, flags: IoFlags) -> Self {
         self.flags = self.flags | flags;
+        self
+    }
+
+    /// What is called in the end may wait for other requests, even for ones that are made later.
+    ///
+    /// Without this, it waits for nothing but memory and requests of its own.
+    pub fn patient(mut self) -> Self {
+        self.lane = Lane::Patient;
         self
     }
 
@@ -469,7 +482,12 @@ impl<F: FnOnce(IoDone) + Send + 'static> Request<F> {
         let request = unsafe { kernel::container_of!(core, Request<F>, core) };
         // SAFETY: From `KBox::into_raw` in `submit`, and pinned there; nobody else uses it now.
         let request = unsafe { Pin::new_unchecked(KBox::from_raw(request)) };
-        engine::complete(request);
+        // SAFETY: All bios are done, and the box is the only way to the request.
+        let lane = unsafe { &*request.core.get() }
+            .io
+            .as_ref()
+            .map_or(Lane::Prompt, |io| io.lane);
+        engine::complete(request, lane);
     }
 }
 
@@ -553,6 +571,26 @@ mod tests {
             other.complete_all();
         });
         completion.wait_for_completion();
+        Ok(())
+    }
+
+    /// However many patient completions wait, a prompt one gets through.
+    #[test]
+    fn patient_ones_wait_for_prompt_ones() -> Result {
+        let go = Arc::pin_init(Completion::new(), GFP_KERNEL)?;
+        let all = Arc::pin_init(Completion::new(), GFP_KERNEL)?;
+        let left = Arc::new(Atomic::new(engine::WAITING + 8), GFP_KERNEL)?;
+        for _ in 0..engine::WAITING + 8 {
+            let (go, all, left) = (go.clone(), all.clone(), left.clone());
+            Io::write(IoBuf::new()).patient().submit(move |_| {
+                go.wait_for_completion();
+                if left.fetch_sub(1, ordering::Full) == 1 {
+                    all.complete_all();
+                }
+            });
+        }
+        Io::write(IoBuf::new()).submit(move |_| go.complete_all());
+        all.wait_for_completion();
         Ok(())
     }
 }

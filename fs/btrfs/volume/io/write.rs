@@ -24,8 +24,8 @@ pub(crate) trait DataWriteClient: Send + 'static {
     /// least; `EIO` if not, `EROFS` if the volume may not be written, `EOPNOTSUPP` for a profile
     /// that cannot be written, `ENOMEM`.
     ///
-    /// Called once, in process context and in a `NoFs` scope; when nothing could be submitted, from
-    /// within [`Volume::write_data`].
+    /// Called once, in process context and in a `NoFs` scope, where it may wait for a commit; when
+    /// nothing could be submitted, from within [`Volume::write_data`].
     fn done(self, buf: IoBuf, result: Result);
 }
 
@@ -83,7 +83,7 @@ impl Volume {
             true => IoFlags::SYNC,
             false => IoFlags::NONE,
         };
-        let mut io = Io::write(buf).with_flags(flags);
+        let mut io = Io::write(buf).with_flags(flags).patient();
         let mut plan = WritePlan::new();
         let all = 0..io.buf_len();
         if let Err(error) = self.plan_write(&mut io, logical, all, &mut plan) {
