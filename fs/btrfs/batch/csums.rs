@@ -12,7 +12,7 @@
 
 use crate::error::{Error, Result};
 use crate::items::Items;
-use crate::mem::{KVec, GFP_KERNEL};
+use crate::mem::{KVVec, GFP_NOFAIL};
 use btrfs_format::leaf::Item;
 use btrfs_format::types::objectid;
 use btrfs_format::{item as item_type, Geometry, Key, Logical};
@@ -52,7 +52,7 @@ pub fn insert_csums(
 /// Erases the checksums of ranges that ascend and do not overlap.
 pub fn erase_csums(items: &mut dyn Items, geometry: &Geometry, spans: &[Span]) -> Result {
     let shape = Shape::of(geometry);
-    let mut old = KVec::new();
+    let mut old = KVVec::new();
     let mut spans = spans.iter().copied();
     let mut span = spans.next();
     while let Some(current) = span {
@@ -143,14 +143,14 @@ impl Shape {
         &self,
         items: &mut dyn Items,
         from: u64,
-        into: &mut KVec<u8>,
+        into: &mut KVVec<u8>,
     ) -> Result<Option<(u64, u64)>> {
         into.clear();
         let before = items.at_or_before(&csum_key(from))?;
         if let Some((key, data)) = before.filter(|(key, _)| is_csum(key)) {
             let end = self.end(key.offset, data.len())?;
             if end > from {
-                into.extend_from_slice(data, GFP_KERNEL)?;
+                into.extend_from_slice(data, GFP_NOFAIL)?;
                 return Ok(Some((key.offset, end)));
             }
         }
@@ -158,7 +158,7 @@ impl Shape {
         let Some((key, data)) = behind.filter(|(key, _)| is_csum(key)) else {
             return Ok(None);
         };
-        into.extend_from_slice(data, GFP_KERNEL)?;
+        into.extend_from_slice(data, GFP_NOFAIL)?;
         Ok(Some((key.offset, self.end(key.offset, data.len())?)))
     }
 
@@ -180,7 +180,7 @@ pub struct CsumWriter {
     shape: Shape,
     geometry: Geometry,
     /// The item that is being filled: `start` to `end`. Nothing if `start == end`.
-    sums: KVec<u8>,
+    sums: KVVec<u8>,
     start: u64,
     end: u64,
     /// Where the next item of the tree begins.
@@ -193,7 +193,7 @@ impl CsumWriter {
         Self {
             shape: Shape::of(geometry),
             geometry: *geometry,
-            sums: KVec::new(),
+            sums: KVVec::new(),
             start: 0,
             end: 0,
             next: 0,
@@ -224,7 +224,7 @@ impl CsumWriter {
             let Some((now, rest)) = sums.split_at_checked(room.min(sums.len())) else {
                 break;
             };
-            self.sums.extend_from_slice(now, GFP_KERNEL)?;
+            self.sums.extend_from_slice(now, GFP_NOFAIL)?;
             at = shape.end(at, now.len())?;
             self.end = at;
             sums = rest;
@@ -245,7 +245,7 @@ impl CsumWriter {
             let key = csum_key(self.next);
             if let Some(behind) = items.get(&key)? {
                 if self.sums.len().saturating_add(behind.len()) <= self.shape.max_bytes {
-                    self.sums.extend_from_slice(behind, GFP_KERNEL)?;
+                    self.sums.extend_from_slice(behind, GFP_NOFAIL)?;
                     items.delete(key)?;
                 }
             }
@@ -284,7 +284,7 @@ impl CsumWriter {
         let before = items.at_or_before(&csum_key(at))?;
         if let Some((key, data)) = before.filter(|(key, _)| is_csum(key)) {
             if data.len() < shape.max_bytes && shape.end(key.offset, data.len())? == at {
-                self.sums.extend_from_slice(data, GFP_KERNEL)?;
+                self.sums.extend_from_slice(data, GFP_NOFAIL)?;
                 self.start = key.offset;
             }
         }

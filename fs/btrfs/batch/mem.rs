@@ -2,17 +2,20 @@
 
 //! Memory: the kernel's types, and look-alikes of them on the host.
 //!
-//! In the kernel every allocation takes flags and may fail. On the host the same names wrap the
+//! In the kernel every allocation takes flags and may fail by its type; those of this crate are of
+//! a commit, which must not fail for memory, and wait instead. On the host the same names wrap the
 //! standard library's types, so that the crate is written once. Only what is used has a double.
 
 #[cfg(CONFIG_RUST)]
 pub use kernel::{
-    alloc::{flags::GFP_KERNEL, AllocError, Flags, KVVec, KVec},
+    alloc::{AllocError, Flags, KVVec, KVec},
     rbtree::RBTree,
 };
+#[cfg(CONFIG_RUST)]
+pub use kfs::mem::GFP_NOFAIL;
 
 #[cfg(not(CONFIG_RUST))]
-pub use host::{AllocError, Flags, KVVec, KVec, RBTree, GFP_KERNEL};
+pub use host::{AllocError, Flags, KVVec, KVec, RBTree, GFP_NOFAIL};
 
 #[cfg(not(CONFIG_RUST))]
 mod host {
@@ -24,8 +27,8 @@ mod host {
     #[derive(Clone, Copy, Debug)]
     pub struct Flags;
 
-    /// The allocation may sleep.
-    pub const GFP_KERNEL: Flags = Flags;
+    /// The allocation waits for memory.
+    pub const GFP_NOFAIL: Flags = Flags;
 
     /// No memory; never made on the host.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]

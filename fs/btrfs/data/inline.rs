@@ -10,7 +10,7 @@ use core::ops::Range;
 use kernel::prelude::*;
 use kfs::block::IoBuf;
 use kfs::iomap::FolioRange;
-use kfs::mem::KBuf;
+use kfs::mem::{until_memory, KBuf};
 
 use super::compress::Packer;
 use super::decode;
@@ -126,11 +126,13 @@ fn put(inode: &BtrfsInode, inline: Inline) -> Result {
     } = inline;
     let header = usize::try_from(HEADER)?;
     let whole = 0..fs.sector_size();
-    let count = replace::find(data, &whole, MOST)?.items.len();
+    let count = until_memory(|| replace::find(data, &whole, MOST))?
+        .items
+        .len();
     let demand = replace::demand(count, size.div_ceil(replace::ITEM).saturating_add(4));
     let mut handle = fs.txn().start_writeback(demand)?;
     let edit = file.edit();
-    let olds = replace::find(data, &whole, MOST)?;
+    let olds = until_memory(|| replace::find(data, &whole, MOST))?;
     let fields = header_of(handle.transid(), size, compression);
     item.get_mut(..header)
         .ok_or(EINVAL)?

@@ -17,6 +17,7 @@ use core::ops::Range;
 use kernel::prelude::*;
 use kernel::sync::{new_mutex, Arc, Completion, Mutex};
 use kfs::block::IoBuf;
+use kfs::mem::{until_memory, GFP_NOFAIL};
 
 use super::replace::{self, MOST};
 use crate::edits::end;
@@ -113,10 +114,10 @@ impl Ordered {
         if with_csums {
             let sectors = usize::try_from(target.disk_len / u64::from(geometry.sectorsize))?;
             let bytes = sectors.checked_mul(geometry.csum_type.size());
-            csums.reserve(bytes.ok_or(EINVAL)?, GFP_KERNEL)?;
+            csums.reserve(bytes.ok_or(EINVAL)?, GFP_NOFAIL)?;
         }
         // The requests' buffers, and one that the folios of compressed data are in.
-        let bufs = KVec::with_capacity(parts.saturating_add(1), GFP_KERNEL)?;
+        let bufs = KVec::with_capacity(parts.saturating_add(1), GFP_NOFAIL)?;
         let state = State {
             left: parts,
             result: Ok(()),
@@ -132,7 +133,7 @@ impl Ordered {
                 done <- Completion::new(),
                 waited,
             }),
-            GFP_KERNEL,
+            GFP_NOFAIL,
         )
     }
 
@@ -184,7 +185,7 @@ impl Ordered {
         while at < buf.len() {
             let next = at.saturating_add(sector);
             let csum = Checksum::of_buf(geometry.csum_type, buf, at..next)?;
-            state.csums.extend_from_slice(csum.as_slice(), GFP_KERNEL)?;
+            state.csums.extend_from_slice(csum.as_slice(), GFP_NOFAIL)?;
             at = next;
         }
         Ok(())
@@ -272,12 +273,14 @@ impl Ordered {
         let mut at = self.range.start;
         while at < self.range.end {
             let rest = at..self.range.end;
-            let count = replace::find(data, &rest, MOST)?.items.len();
+            let count = until_memory(|| replace::find(data, &rest, MOST))?
+                .items
+                .len();
             let demand = replace::demand(count, 4);
             let mut handle = fs.txn().start_writeback(demand)?;
             let edit = file.edit();
             // What a neighbour cut meanwhile can be no more than two.
-            let olds = replace::find(data, &rest, count.saturating_add(2))?;
+            let olds = until_memory(|| replace::find(data, &rest, count.saturating_add(2)))?;
             if self.target.within.is_some() {
                 self.add_csums_of(&mut handle, &olds.range, &mut csums)?;
             } else if !*born {
@@ -335,7 +338,7 @@ impl Ordered {
         };
         let wanted = index(skipped)?..index(skipped.saturating_add(len))?;
         let mut some = KVVec::new();
-        some.extend_from_slice(all.get(wanted).ok_or(EIO)?, GFP_KERNEL)?;
+        some.extend_from_slice(all.get(wanted).ok_or(EIO)?, GFP_NOFAIL)?;
         handle.add_csums(at, len, some)
     }
 

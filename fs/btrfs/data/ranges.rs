@@ -4,6 +4,7 @@
 
 use core::ops::Range;
 use kernel::prelude::*;
+use kfs::mem::GFP_NOFAIL;
 
 /// A set of bytes, as disjoint ranges in order that do not touch each other.
 #[derive(Default)]
@@ -64,7 +65,7 @@ impl RangeSet {
 
     /// Makes room for one change.
     pub(crate) fn reserve(&mut self) -> Result {
-        Ok(self.ranges.reserve(2, GFP_KERNEL)?)
+        Ok(self.ranges.reserve(2, GFP_NOFAIL)?)
     }
 
     /// Adds `range`; returns how many bytes of it were not there. `ENOMEM`.

@@ -16,7 +16,7 @@ use kernel::prelude::*;
 use kernel::sync::Arc;
 use kfs::block::{IoBuf, Segment};
 use kfs::iomap::WritebackRange;
-use kfs::mem::KBuf;
+use kfs::mem::{until_memory, KBuf, GFP_NOFAIL};
 
 use super::compress::{Packer, RUN};
 use super::ordered::{Ordered, Target, PART};
@@ -238,7 +238,7 @@ impl Piece {
         let (fs, csums) = (data.fs(), wants_csums(data));
         let end = self.start.saturating_add(len);
         while self.start < end {
-            let (found, until) = inplace::find(data, &(self.start..end))?;
+            let (found, until) = until_memory(|| inplace::find(data, &(self.start..end)))?;
             let target = match found {
                 Some(target) => {
                     // It has its space.
@@ -311,7 +311,7 @@ impl Folios {
     }
 
     fn push(&mut self, range: WritebackRange) -> Result<(), WritebackRange> {
-        if self.ranges.reserve(1, GFP_KERNEL).is_err() {
+        if self.ranges.reserve(1, GFP_NOFAIL).is_err() {
             return Err(range);
         }
         let _ = self.ranges.push_within_capacity(Some(range));

@@ -18,6 +18,7 @@ use btrfs_format::profile::BlockGroupFlags;
 use btrfs_format::types::{Generation, Logical};
 use kernel::prelude::*;
 use kernel::sync::{atomic::ordering::Relaxed, Arc};
+use kfs::mem::GFP_NOFAIL;
 
 use super::group::{BlockGroup, Loaded, Parts};
 use super::info::{Counters, Info, Kind};
@@ -138,7 +139,7 @@ impl Space {
             retired: false,
             born: transid,
         };
-        let group = Arc::pin_init(BlockGroup::new(parts), GFP_KERNEL)?;
+        let group = Arc::pin_init(BlockGroup::new(parts), GFP_NOFAIL)?;
         let map = fill::empty(&group)?;
         group.with(|inner| {
             inner.map = map;
@@ -236,7 +237,7 @@ impl Space {
                 total: state.total_bytes,
                 allocated: state.bytes_used,
             };
-            spaces.push(space, GFP_KERNEL)?;
+            spaces.push(space, GFP_NOFAIL)?;
         }
         let profile = info.counters().next_profile(devices);
         let copies = factor(profile).max(1);

@@ -6,6 +6,7 @@ use btrfs_format::profile::BlockGroupFlags;
 use btrfs_format::types::{Generation, Logical};
 use kernel::prelude::*;
 use kernel::sync::{atomic::ordering::Relaxed, Arc};
+use kfs::mem::GFP_NOFAIL;
 
 use super::extent_map::Refused;
 use super::group::{BlockGroup, Inner, Loaded};
@@ -65,7 +66,7 @@ impl Space {
         let mut note = |group: Arc<BlockGroup>| -> Result {
             let at = changed.binary_search_by_key(&group.start(), |group| group.start());
             if let Err(at) = at {
-                changed.reserve(1, GFP_KERNEL)?;
+                changed.reserve(1, GFP_NOFAIL)?;
                 let _ = changed.insert_within_capacity(at, group);
             }
             Ok(())
@@ -82,9 +83,9 @@ impl Space {
             group.with(|inner| pin_used(&info, &group, inner, len))?;
             note(group)?;
         }
-        let mut uses = KVVec::with_capacity(changed.len(), GFP_KERNEL)?;
+        let mut uses = KVVec::with_capacity(changed.len(), GFP_NOFAIL)?;
         for group in changed.iter() {
-            uses.push(use_of(group), GFP_KERNEL)?;
+            uses.push(use_of(group), GFP_NOFAIL)?;
         }
         Ok(uses)
     }
@@ -166,7 +167,7 @@ impl Space {
         let table = self.table()?;
         let mut uses = KVVec::new();
         for group in table.iter() {
-            uses.push(use_of(group), GFP_KERNEL)?;
+            uses.push(use_of(group), GFP_NOFAIL)?;
         }
         Ok(uses)
     }

@@ -14,6 +14,7 @@
 //! Bound: 16 bytes for each free range, half of that again where runs are half full.
 
 use kernel::prelude::*;
+use kfs::mem::GFP_NOFAIL;
 
 /// Ranges in a run at most.
 const RUN: usize = 128;
@@ -111,8 +112,8 @@ impl ExtentMap {
     pub(crate) fn room(runs: usize) -> Result<Room> {
         let more = runs.saturating_add(runs / 2).saturating_add(8);
         Ok(Room {
-            extents: KVec::with_capacity(RUN, GFP_KERNEL)?,
-            runs: Some(KVVec::with_capacity(more, GFP_KERNEL)?),
+            extents: KVec::with_capacity(RUN, GFP_NOFAIL)?,
+            runs: Some(KVVec::with_capacity(more, GFP_NOFAIL)?),
         })
     }
 

@@ -7,6 +7,7 @@ use btrfs_format::superblock::{mirror_offset, Incompat};
 use btrfs_format::types::{Logical, STRIPE_LEN};
 use kernel::prelude::*;
 use kernel::sync::Arc;
+use kfs::mem::GFP_NOFAIL;
 
 use super::extent_map::Extent;
 use super::group::{BlockGroup, Parts};
@@ -160,7 +161,7 @@ pub(super) fn excluded(chunk: &Chunk) -> Result<KVec<Extent>> {
         let len = len.min(end.saturating_sub(at));
         let range = Extent { start: at, len };
         if len > 0 && !ranges.contains(&range) {
-            ranges.push(range, GFP_KERNEL)?;
+            ranges.push(range, GFP_NOFAIL)?;
         }
         Ok(())
     };
@@ -215,7 +216,7 @@ pub(super) fn free_ranges(chunk: &Chunk) -> Result<KVec<Range>> {
         let len = range.start.saturating_sub(at);
         let logical = Logical(at);
         if len > 0 {
-            ranges.push(Range { logical, len }, GFP_KERNEL)?;
+            ranges.push(Range { logical, len }, GFP_NOFAIL)?;
         }
         at = at.max(range.end());
     }

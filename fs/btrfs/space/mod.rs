@@ -69,6 +69,7 @@ use kernel::prelude::*;
 use kernel::sync::atomic::Atomic;
 use kernel::sync::{new_mutex, new_spinlock, Arc, Mutex, SpinLock};
 use kfs::arc_cell::ArcCell;
+use kfs::mem::until_memory;
 
 use crate::tree::Roots;
 use crate::volume::Volume;
@@ -241,9 +242,8 @@ impl Space {
         *self.settings.lock() = settings;
     }
 
-    /// Sees to it that the free space of a group is known, or known to be unreadable.
-    ///
-    /// `ENOMEM`.
+    /// Sees to it that the free space of a group is known, or known to be unreadable. Waits for
+    /// memory.
     fn load_group(&self, group: &BlockGroup) -> Result {
         let loaded = || group.with(|inner| inner.loaded != Loaded::No);
         if loaded() {
@@ -253,10 +253,7 @@ impl Space {
         if loaded() {
             return Ok(());
         }
-        let map = match self.read_free_space(group) {
-            Err(error) if error == ENOMEM => return Err(error),
-            map => map,
-        };
+        let map = until_memory(|| self.read_free_space(group));
         let types = group.flags().types();
         let info = self.infos.iter().find(|info| info.types == types);
         group.with(|inner| match map {

@@ -4,6 +4,7 @@
 
 use kernel::prelude::*;
 use kernel::sync::Arc;
+use kfs::mem::GFP_NOFAIL;
 
 use super::group::BlockGroup;
 
@@ -16,25 +17,25 @@ impl GroupTable {
     /// A table of `groups`, which are disjoint.
     pub(super) fn new(mut groups: KVVec<Arc<BlockGroup>>) -> Result<Arc<Self>> {
         groups.sort_unstable_by_key(|group| group.start());
-        Ok(Arc::new(Self { groups }, GFP_KERNEL)?)
+        Ok(Arc::new(Self { groups }, GFP_NOFAIL)?)
     }
 
     /// The same with one group more.
     pub(super) fn with(&self, group: &Arc<BlockGroup>) -> Result<Arc<Self>> {
-        let mut groups = KVVec::with_capacity(self.groups.len() + 1, GFP_KERNEL)?;
+        let mut groups = KVVec::with_capacity(self.groups.len() + 1, GFP_NOFAIL)?;
         for old in self.groups.iter() {
-            groups.push(old.clone(), GFP_KERNEL)?;
+            groups.push(old.clone(), GFP_NOFAIL)?;
         }
-        groups.push(group.clone(), GFP_KERNEL)?;
+        groups.push(group.clone(), GFP_NOFAIL)?;
         Self::new(groups)
     }
 
     /// The same without the group at `start`.
     pub(super) fn without(&self, start: u64) -> Result<Arc<Self>> {
-        let mut groups = KVVec::with_capacity(self.groups.len(), GFP_KERNEL)?;
+        let mut groups = KVVec::with_capacity(self.groups.len(), GFP_NOFAIL)?;
         let rest = self.groups.iter().filter(|g| g.start().get() != start);
         for old in rest {
-            groups.push(old.clone(), GFP_KERNEL)?;
+            groups.push(old.clone(), GFP_NOFAIL)?;
         }
         Self::new(groups)
     }

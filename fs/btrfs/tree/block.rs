@@ -14,6 +14,7 @@ use kernel::{
         Arc,
     },
 };
+use kfs::mem::GFP_NOFAIL;
 use kfs::rcu::{Guard, RcuArc, RcuRef, RcuSlot};
 
 use super::readahead::Readahead;
@@ -94,9 +95,9 @@ impl TreeBlock {
         let mut links = KVVec::new();
         if level > 0 {
             let count = Node::new(&buf).nritems();
-            links.reserve(count, GFP_KERNEL)?;
+            links.reserve(count, GFP_NOFAIL)?;
             for _ in 0..count {
-                links.push(RcuSlot::new(), GFP_KERNEL)?;
+                links.push(RcuSlot::new(), GFP_NOFAIL)?;
             }
         }
         let block = Self {

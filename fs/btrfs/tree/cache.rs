@@ -7,7 +7,7 @@ use btrfs_format::types::{Logical, TreeId, Uuid};
 use core::fmt;
 use kernel::{prelude::*, sync::Arc};
 use kfs::block::IoBuf;
-use kfs::mem::{NoFs, Shrinker};
+use kfs::mem::{until_memory, NoFs, Shrinker};
 
 use super::batch::Batch;
 use super::block::{BlockBuf, BlockRef, Expect, Usage};
@@ -128,7 +128,7 @@ impl TreeCache {
     /// Files a block that a commit wrote, so that nobody has to read it.
     ///
     /// The caller vouches for the bytes as [`Verifier`] does for those it reads. `EUCLEAN` if a
-    /// block with this address and generation is there.
+    /// block with this address and generation is there. Waits for memory.
     pub(crate) fn insert(&self, buf: BlockBuf) -> Result<BlockRef> {
         let _nofs = NoFs::enter();
         let block = self.index.make(buf)?;
@@ -139,7 +139,7 @@ impl TreeCache {
             tree: None,
             first: None,
         };
-        match self.index.look(&expect)? {
+        match until_memory(|| self.index.look(&expect))? {
             Found::Missing(ticket) => ticket.finish(Ok(block.clone())),
             _ => return Err(EUCLEAN),
         }

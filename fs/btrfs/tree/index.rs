@@ -14,7 +14,7 @@ use kernel::{
         Arc, SpinLock,
     },
 };
-use kfs::mem::Shrink;
+use kfs::mem::{Shrink, GFP_NOFAIL};
 
 use super::block::{BlockRef, Expect, TreeBlock, Usage};
 use super::table::{BlockId, Load, State, Table};
@@ -186,10 +186,10 @@ impl Index {
         }
     }
 
-    /// Makes a block of verified bytes.
+    /// Makes a block of verified bytes. Waits for memory.
     pub(super) fn make(&self, buf: super::block::BlockBuf) -> Result<BlockRef> {
         let block = TreeBlock::new(buf, self.usage.clone())?;
-        Ok(BlockRef::new(block, GFP_KERNEL)?)
+        Ok(BlockRef::new(block, GFP_NOFAIL)?)
     }
 
     /// Links `child` into `parent` if it is still cached.

@@ -18,6 +18,7 @@ use kernel::sync::{
     atomic::{Acquire, Atomic, Relaxed, Release},
     new_spinlock, Arc, SpinLock, UniqueArc,
 };
+use kfs::mem::GFP_NOFAIL;
 
 use super::cursor::ItemRef;
 use super::merge::LiveCursor;
@@ -215,7 +216,7 @@ impl LiveTree {
 
     /// Puts an item: in place of the one with this key, if there is one.
     ///
-    /// Fails with `ENOMEM`; nothing is changed then.
+    /// Waits for memory where there is none. Fails for a bug in here or above only.
     pub(crate) fn put(
         self: &Arc<Self>,
         handle: &mut dyn EditContext,
@@ -282,7 +283,7 @@ impl LiveTree {
                 open: Some(fresh.clone()),
                 frozen: old.frozen.clone(),
             };
-            if self.replace(&old, Arc::new(new, GFP_KERNEL)?) {
+            if self.replace(&old, Arc::new(new, GFP_NOFAIL)?) {
                 handle.charge(fresh.bytes());
                 return Ok(fresh);
             }
@@ -303,8 +304,8 @@ impl LiveTree {
 
     /// The open overlay becomes the frozen one, and is returned if there is one.
     ///
-    /// For the committer, while no operation is under way. Fails with `ENOMEM`, and with `EBUSY`
-    /// if the frozen overlay of an earlier transaction is still there.
+    /// For the committer, while no operation is under way. Fails with `EBUSY` if the frozen overlay
+    /// of an earlier transaction is still there.
     pub(crate) fn freeze(&self) -> Result<Option<Arc<Overlay>>> {
         loop {
             let old = self.state();
@@ -320,7 +321,7 @@ impl LiveTree {
                 open: None,
                 frozen: Some(open.clone()),
             };
-            if self.replace(&old, Arc::new(new, GFP_KERNEL)?) {
+            if self.replace(&old, Arc::new(new, GFP_NOFAIL)?) {
                 return Ok(Some(open));
             }
         }
@@ -328,7 +329,7 @@ impl LiveTree {
 
     /// Memory for [`Self::publish_in`].
     pub(crate) fn place() -> Result<Place> {
-        Ok(Place(UniqueArc::new_uninit(GFP_KERNEL)?))
+        Ok(Place(UniqueArc::new_uninit(GFP_NOFAIL)?))
     }
 
     /// Makes `view`, with this root item, the committed tree, which has what the frozen overlay
@@ -347,11 +348,6 @@ impl LiveTree {
         let _ = self.sequence.fetch_add(1u64, Release);
         drop(state);
         old.view.epoch().clone()
-    }
-
-    /// As [`Self::publish_in`]. Fails with `ENOMEM`; nothing is changed then.
-    pub(crate) fn publish(&self, view: TreeView, item: RootItem) -> Result<Arc<Epoch>> {
-        Ok(self.publish_in(Self::place()?, view, item))
     }
 }
 

@@ -283,7 +283,9 @@ impl Bench {
         self.committed.apply(&changes)?;
         holds!(self.committed.0.as_slice() == model.0.as_slice());
         let old = self.tree.view().epoch().clone();
-        let epoch = self.tree.publish(model.commit()?, self.tree.item())?;
+        let epoch = self
+            .tree
+            .publish_in(LiveTree::place()?, model.commit()?, self.tree.item());
         holds!(Arc::ptr_eq(&old, &epoch));
         self.committed = model;
         Ok(())

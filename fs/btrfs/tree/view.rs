@@ -10,6 +10,7 @@ use kernel::sync::{
     atomic::{Acquire, Atomic, Release},
     Arc,
 };
+use kfs::mem::GFP_NOFAIL;
 use kfs::rcu::{self, RcuRef};
 
 use super::block::{BlockBuf, BlockRef, Expect, TreeBlock};
@@ -65,7 +66,7 @@ impl TreeView {
     /// A view of the tree `id` below `root`, which must have been verified to belong to it.
     pub(crate) fn new(cache: Arc<TreeCache>, root: BlockRef, id: TreeId) -> Result<Self> {
         let over = Atomic::new(false);
-        let epoch = Arc::new(Epoch { over }, GFP_KERNEL)?;
+        let epoch = Arc::new(Epoch { over }, GFP_NOFAIL)?;
         root.hold();
         let tree = Tree {
             cache,
@@ -73,14 +74,14 @@ impl TreeView {
             id,
             epoch,
         };
-        Ok(Self(Arc::new(tree, GFP_KERNEL)?))
+        Ok(Self(Arc::new(tree, GFP_NOFAIL)?))
     }
 
     /// A view of a tree that has no blocks yet: of a leaf in memory without items, at address 0
     /// and of generation 0.
     pub(crate) fn empty(cache: Arc<TreeCache>, id: TreeId) -> Result<Self> {
         let geometry = cache.verifier().geometry;
-        let mut buf = BlockBuf::zeroed(usize::try_from(geometry.nodesize)?, GFP_KERNEL)?;
+        let mut buf = BlockBuf::zeroed(usize::try_from(geometry.nodesize)?, GFP_NOFAIL)?;
         let mut header = Header::zeroed();
         header.fsid = cache.verifier().fsid;
         header.owner = id.into();

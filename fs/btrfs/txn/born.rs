@@ -6,6 +6,7 @@ use btrfs_format::types::Logical;
 use core::ops::Range;
 use kernel::prelude::*;
 use kernel::rbtree::RBTree;
+use kfs::mem::GFP_NOFAIL;
 
 /// A data extent on disk that a file refers to since this transaction.
 pub(super) struct Born {
@@ -34,7 +35,7 @@ impl BornMap {
         if self.map.get(&at.get()).is_some() {
             return Err(EEXIST);
         }
-        self.map.try_create_and_insert(at.get(), born, GFP_KERNEL)?;
+        self.map.try_create_and_insert(at.get(), born, GFP_NOFAIL)?;
         Ok(())
     }
 
@@ -53,7 +54,7 @@ impl BornMap {
             csums: Some(csums),
         };
         self.sums
-            .try_create_and_insert(at.get(), part, GFP_KERNEL)?;
+            .try_create_and_insert(at.get(), part, GFP_NOFAIL)?;
         Ok(())
     }
 

@@ -9,6 +9,7 @@ use btrfs_batch::Span;
 use btrfs_format::profile::BlockGroupFlags;
 use btrfs_format::types::{Generation, Logical};
 use kernel::prelude::*;
+use kfs::mem::GFP_NOFAIL;
 
 use super::{Demand, Handle, Txn};
 use crate::space::{BlockGroup, ChunkSink};
@@ -20,8 +21,8 @@ const STRIPE_BYTES: u64 = 160;
 /// Block groups that a transaction makes and removes.
 #[derive(Default)]
 pub(super) struct Groups {
-    pub(super) new: KVec<(Span, BlockGroupFlags)>,
-    pub(super) gone: KVec<(Span, OldChunk)>,
+    pub(super) new: KVVec<(Span, BlockGroupFlags)>,
+    pub(super) gone: KVVec<(Span, OldChunk)>,
 }
 
 impl Groups {
@@ -48,7 +49,7 @@ impl ChunkSink for Txn {
         // The chunk is in use now: without its items, nothing that follows could be committed.
         let put = self.put_chunk(&mut handle, &new).and_then(|()| {
             let mut open = self.open.lock();
-            Ok(open.groups.new.push((group, new.flags()), GFP_KERNEL)?)
+            Ok(open.groups.new.push((group, new.flags()), GFP_NOFAIL)?)
         });
         let transid = handle.transid();
         if let Err(error) = put {
@@ -71,14 +72,14 @@ impl ChunkSink for Txn {
             start: group.start(),
             len: group.len(),
         };
-        self.open.lock().groups.gone.reserve(1, GFP_KERNEL)?;
+        self.open.lock().groups.gone.reserve(1, GFP_NOFAIL)?;
         if let Err(error) = self.delete_chunk(&mut handle, &old) {
             drop(handle);
             self.abort("removing a chunk", error);
             return Err(error);
         }
         let mut open = self.open.lock();
-        Ok(open.groups.gone.push((span, old), GFP_KERNEL)?)
+        Ok(open.groups.gone.push((span, old), GFP_NOFAIL)?)
     }
 }
 

@@ -5,7 +5,7 @@
 use btrfs_format::types::{Generation, Logical};
 use kernel::prelude::*;
 use kernel::sync::Arc;
-use kfs::mem::NoFs;
+use kfs::mem::{NoFs, GFP_NOFAIL};
 use kfs::sync::ReadGuard;
 
 use super::born::Born;
@@ -73,7 +73,7 @@ impl EditContext for Handle<'_> {
     fn note_dirty(&mut self, tree: &Arc<LiveTree>) -> Result {
         let mut open = self.txn.open.lock();
         if !open.dirty.iter().any(|known| Arc::ptr_eq(known, tree)) {
-            open.dirty.push(tree.clone(), GFP_KERNEL)?;
+            open.dirty.push(tree.clone(), GFP_NOFAIL)?;
         }
         Ok(())
     }

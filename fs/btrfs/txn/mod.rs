@@ -116,7 +116,7 @@ pub(crate) struct Txn {
     pins: Mutex<Pins>,
     /// Deleted subvolumes that are dropped one after the other.
     #[pin]
-    dropping: Mutex<KVec<Arc<LiveTree>>>,
+    dropping: Mutex<KVVec<Arc<LiveTree>>>,
     /// Commits; `None` while the file system is read-only.
     #[pin]
     thread: Mutex<Option<KThread>>,
@@ -157,7 +157,7 @@ impl Txn {
             frozen <- new_mutex!(None, "btrfs-frozen"),
             progress <- new_mutex!(Progress::new(durable), "btrfs-progress"),
             changed <- new_condvar!("btrfs-commit"),
-            dropping <- new_mutex!(KVec::new(), "btrfs-dropping"),
+            dropping <- new_mutex!(KVVec::new(), "btrfs-dropping"),
             pins <- new_mutex!(Pins::default(), "btrfs-pins"),
             thread <- new_mutex!(None, "btrfs-committer"),
             bytes: Atomic::new(0),

@@ -9,6 +9,7 @@
 use btrfs_format::types::Logical;
 use kernel::prelude::*;
 use kernel::sync::Arc;
+use kfs::mem::GFP_NOFAIL;
 
 use super::Txn;
 use crate::tree::Epoch;
@@ -42,12 +43,12 @@ impl Txn {
     /// Makes room for one more record, so that adding it cannot fail.
     pub(super) fn reserve_pin(&self) -> Result {
         let mut pins = self.pins.lock();
-        Ok(pins.records.reserve(1, GFP_KERNEL)?)
+        Ok(pins.records.reserve(1, GFP_NOFAIL)?)
     }
 
-    /// Adds what a durable transaction freed.
-    pub(super) fn pin(&self, record: Record) -> Result {
-        Ok(self.pins.lock().records.push(record, GFP_KERNEL)?)
+    /// Adds what a durable transaction freed. There is room: [`Self::reserve_pin`].
+    pub(super) fn pin(&self, record: Record) {
+        let _ = self.pins.lock().records.push_within_capacity(record);
     }
 
     /// Frees what nobody reads any more.

@@ -20,6 +20,7 @@ use kernel::{
     },
 };
 use kfs::arc_cell::ArcCell;
+use kfs::mem::GFP_NOFAIL;
 
 /// A stripe of a chunk: a range of a device.
 pub(crate) struct ChunkStripe {
@@ -248,8 +249,8 @@ impl ChunkMap {
                 return Err(EEXIST);
             }
         }
-        let chunk = Arc::new(chunk, GFP_KERNEL)?;
-        chunks.reserve(1, GFP_KERNEL)?;
+        let chunk = Arc::new(chunk, GFP_NOFAIL)?;
+        chunks.reserve(1, GFP_NOFAIL)?;
         chunks
             .insert_within_capacity(at, chunk)
             .map_err(|_| ENOMEM)?;
@@ -264,11 +265,11 @@ impl ChunkMap {
     /// Makes everything that was inserted visible, and what was removed invisible.
     pub(super) fn publish(&self) -> Result {
         let pending = self.pending.lock();
-        let mut chunks = KVVec::with_capacity(pending.len(), GFP_KERNEL)?;
+        let mut chunks = KVVec::with_capacity(pending.len(), GFP_NOFAIL)?;
         for chunk in pending.iter() {
-            chunks.push(chunk.clone(), GFP_KERNEL)?;
+            chunks.push(chunk.clone(), GFP_NOFAIL)?;
         }
-        let table = Arc::new(ChunkTable { chunks }, GFP_KERNEL)?;
+        let table = Arc::new(ChunkTable { chunks }, GFP_NOFAIL)?;
         self.published.replace(Some(table));
         Ok(())
     }

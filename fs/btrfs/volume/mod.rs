@@ -84,6 +84,7 @@ use kernel::{
         Arc, Mutex, SpinLock,
     },
 };
+use kfs::mem::GFP_NOFAIL;
 use registry::{EntryId, Identity, Lease};
 use superblock::SuperBuf;
 
@@ -179,9 +180,9 @@ impl Volume {
     /// Its devices, present and missing, sorted by id, those of seeds last.
     pub(crate) fn devices(&self) -> Result<KVec<Arc<Device>>> {
         let devices = self.devices.lock();
-        let mut list = KVec::with_capacity(devices.list.len(), GFP_KERNEL)?;
+        let mut list = KVec::with_capacity(devices.list.len(), GFP_NOFAIL)?;
         for device in devices.list.iter() {
-            list.push(device.clone(), GFP_KERNEL)?;
+            list.push(device.clone(), GFP_NOFAIL)?;
         }
         Ok(list)
     }

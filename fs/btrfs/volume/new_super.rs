@@ -14,6 +14,7 @@ use btrfs_format::{
 };
 use core::ops::Deref;
 use kernel::{prelude::*, sync::Arc};
+use kfs::mem::GFP_NOFAIL;
 
 /// Where the root of a tree is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -150,7 +151,7 @@ impl NewSuper {
                 self.devices.retain(|item| item.devid().get() != key.offset);
                 if let Some(data) = data {
                     let item = DevItem::from_bytes(data).ok_or(EUCLEAN)?;
-                    self.devices.push(*item, GFP_KERNEL)?;
+                    self.devices.push(*item, GFP_NOFAIL)?;
                 }
                 Ok(())
             }
@@ -177,21 +178,21 @@ impl NewSuper {
 
     /// Replaces (or adds, or removes) the entry of one chunk.
     fn put_sys_chunk(&mut self, key: &Key, data: Option<&[u8]>) -> Result {
-        let mut array = KVec::with_capacity(SYS_CHUNK_ARRAY_SIZE, GFP_KERNEL)?;
+        let mut array = KVec::with_capacity(SYS_CHUNK_ARRAY_SIZE, GFP_NOFAIL)?;
         for entry in self.sys_chunks() {
             let (old, chunk) = entry.map_err(|_| EUCLEAN)?;
             if old.offset == key.offset {
                 continue;
             }
-            array.extend_from_slice(DiskKey::from(old).to_disk(), GFP_KERNEL)?;
-            array.extend_from_slice(chunk.header.to_disk(), GFP_KERNEL)?;
+            array.extend_from_slice(DiskKey::from(old).to_disk(), GFP_NOFAIL)?;
+            array.extend_from_slice(chunk.header.to_disk(), GFP_NOFAIL)?;
             for stripe in chunk.stripes() {
-                array.extend_from_slice(stripe.to_disk(), GFP_KERNEL)?;
+                array.extend_from_slice(stripe.to_disk(), GFP_NOFAIL)?;
             }
         }
         if let Some(data) = data {
-            array.extend_from_slice(DiskKey::from(*key).to_disk(), GFP_KERNEL)?;
-            array.extend_from_slice(data, GFP_KERNEL)?;
+            array.extend_from_slice(DiskKey::from(*key).to_disk(), GFP_NOFAIL)?;
+            array.extend_from_slice(data, GFP_NOFAIL)?;
         }
         let fields = self.fields();
         let room = fields.sys_chunk_array.get_mut(..array.len()).ok_or(EFBIG)?;

@@ -14,6 +14,7 @@ use btrfs_format::{
 use core::ops::Deref;
 use kernel::{page::PAGE_SIZE, prelude::*};
 use kfs::block::{BlockDevice, KBuf};
+use kfs::mem::GFP_NOFAIL;
 
 /// The features that file systems may have here; with others they are refused.
 ///
@@ -32,7 +33,7 @@ pub(crate) struct SuperBuf(KBox<[u8; SUPER_SIZE]>);
 impl SuperBuf {
     /// A copy of the first bytes of `block`. `EINVAL` if they are not enough.
     pub(super) fn copy_of(block: &[u8]) -> Result<Self> {
-        let mut copy = KBox::init(::pin_init::init_zeroed::<[u8; SUPER_SIZE]>(), GFP_KERNEL)?;
+        let mut copy = KBox::init(::pin_init::init_zeroed::<[u8; SUPER_SIZE]>(), GFP_NOFAIL)?;
         copy.copy_from_slice(block.get(..SUPER_SIZE).ok_or(EINVAL)?);
         Ok(Self(copy))
     }
@@ -62,7 +63,7 @@ impl Deref for SuperBuf {
 /// than magic and position, which is enough to ask for UUIDs.
 pub(super) fn read(bdev: &BlockDevice, mirror: usize) -> Result<SuperBuf> {
     let offset = mirror_offset(mirror).ok_or(EINVAL)?;
-    let mut buf = KBuf::new(SUPER_SIZE, GFP_KERNEL)?;
+    let mut buf = KBuf::new(SUPER_SIZE, GFP_NOFAIL)?;
     match offset.checked_add(u64::try_from(SUPER_SIZE)?) {
         Some(end) if end < bdev.size() => {}
         _ => return Err(EINVAL),

@@ -31,7 +31,7 @@ use kernel::{
 };
 use kfs::{
     block::{with_plug, BlockDevice, Io, IoBuf, IoDone, IoFlags, KBuf, Op, Segment},
-    mem::NoFs,
+    mem::{NoFs, GFP_NOFAIL},
 };
 
 /// Copies of the superblock that are written by one request.
@@ -64,7 +64,7 @@ impl Volume {
             if self.barriers.load(Relaxed) {
                 io.add_flush(bdev)?;
             }
-            flushed.push(device, GFP_KERNEL)?;
+            flushed.push(device, GFP_NOFAIL)?;
         }
         if let Some(table) = self.chunks.table() {
             table.iter().for_each(|chunk| chunk.begin_flush());
@@ -95,7 +95,7 @@ impl Volume {
         let (mut buf, base, items) = new.into_parts();
         let flags = buf.flags().union(SuperFlags::WRITTEN);
         buf.fields().flags = flags.bits().into();
-        let published = UniqueArc::new(buf.try_clone()?, GFP_KERNEL)?;
+        let published = UniqueArc::new(buf.try_clone()?, GFP_NOFAIL)?;
         let mut first = Copies::new(self.first_flags());
         let mut others = Copies::new(IoFlags::NONE);
         let devices = self.devices()?;
@@ -134,12 +134,12 @@ impl Volume {
     /// each with its key, to be put by the commit. If it fails, [`Volume::keep_stats`].
     pub(crate) fn take_changed_stats(&self) -> Result<KVec<(Key, DevStatsItem)>> {
         let devices = self.devices()?;
-        let mut changed = KVec::with_capacity(devices.len(), GFP_KERNEL)?;
+        let mut changed = KVec::with_capacity(devices.len(), GFP_NOFAIL)?;
         for device in devices.iter() {
             if let Some(values) = device.stats().take_changed() {
                 let devid = device.devid().get();
                 let key = Key::new(objectid::DEV_STATS, item::PERSISTENT_ITEM, devid);
-                changed.push((key, values.item()), GFP_KERNEL)?;
+                changed.push((key, values.item()), GFP_NOFAIL)?;
             }
         }
         Ok(changed)
@@ -286,7 +286,7 @@ impl Volume {
 
     /// Replaces the superblock, unless it is not `expected` any more.
     fn replace_superblock(&self, buf: SuperBuf, expected: &Arc<SuperBuf>) -> Result<bool> {
-        let mut other = Arc::new(buf, GFP_KERNEL)?;
+        let mut other = Arc::new(buf, GFP_NOFAIL)?;
         let mut current = self.superblock.lock();
         let same = Arc::ptr_eq(&*current, expected);
         if same {
@@ -326,7 +326,7 @@ impl Copies {
         offset: u64,
         block: &SuperBuf,
     ) -> Result {
-        let copy = KBuf::copy_of(block.to_disk(), GFP_KERNEL)?;
+        let copy = KBuf::copy_of(block.to_disk(), GFP_NOFAIL)?;
         let start = self.io.buf_len();
         self.io
             .push_segment(Segment::Buf(copy))
@@ -334,7 +334,7 @@ impl Copies {
         self.io
             .add(bdev, offset, start..start.saturating_add(SUPER_SIZE))?;
         let device = device.clone();
-        self.targets.push(Target { device, offset }, GFP_KERNEL)?;
+        self.targets.push(Target { device, offset }, GFP_NOFAIL)?;
         Ok(())
     }
 
@@ -365,7 +365,7 @@ impl Waiter {
                 done <- kernel::new_mutex!(None),
                 over <- Completion::new(),
             }),
-            GFP_KERNEL,
+            GFP_NOFAIL,
         )
     }
 

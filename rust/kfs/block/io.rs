@@ -115,7 +115,7 @@ impl Drop for Part {
 /// The bios of a request; the first has its place in the request itself.
 struct Parts {
     first: Option<Part>,
-    rest: KVec<Part>,
+    rest: KVVec<Part>,
 }
 
 impl Parts {
@@ -151,7 +151,7 @@ impl Io {
             buf,
             parts: Parts {
                 first: None,
-                rest: KVec::new(),
+                rest: KVVec::new(),
             },
             op,
             flags,
@@ -250,7 +250,7 @@ impl Io {
         if self.parts.first.is_none() {
             self.parts.first = Some(part);
         } else {
-            self.parts.rest.push(part, GFP_KERNEL)?;
+            self.parts.rest.push(part, mem::GFP_NOFAIL)?;
         }
         Ok(())
     }
@@ -524,7 +524,7 @@ impl IoDone {
                 buf: IoBuf::new(),
                 parts: Parts {
                     first: None,
-                    rest: KVec::new(),
+                    rest: KVVec::new(),
                 },
             },
         }

@@ -9,7 +9,7 @@
 use crate::{
     bindings,
     iomap::InodeRef,
-    mem::KBuf,
+    mem::{KBuf, GFP_NOFAIL},
     pagecache::{FolioRange, WritebackRange},
 };
 use core::ops::Range;
@@ -55,8 +55,8 @@ struct Entry {
 /// * `entries[i].start` is the sum of the lengths of those before, `len` that of all;
 ///   `entries[i].first_vec` is the index of the vector with its first byte.
 pub struct IoBuf {
-    entries: KVec<Entry>,
-    vecs: KVec<bindings::bio_vec>,
+    entries: KVVec<Entry>,
+    vecs: KVVec<bindings::bio_vec>,
     len: usize,
 }
 
@@ -77,8 +77,8 @@ impl IoBuf {
     /// An empty buffer.
     pub const fn new() -> Self {
         Self {
-            entries: KVec::new(),
-            vecs: KVec::new(),
+            entries: KVVec::new(),
+            vecs: KVVec::new(),
             len: 0,
         }
     }
@@ -118,8 +118,8 @@ impl IoBuf {
 
     /// Makes room for `n` more segments.
     pub fn reserve(&mut self, n: usize) -> Result {
-        self.entries.reserve(n, GFP_KERNEL)?;
-        self.vecs.reserve(n, GFP_KERNEL)?;
+        self.entries.reserve(n, GFP_NOFAIL)?;
+        self.vecs.reserve(n, GFP_NOFAIL)?;
         Ok(())
     }
 
@@ -131,7 +131,7 @@ impl IoBuf {
             Some(total) if total <= 1 << 31 => {}
             _ => return Err(mem),
         }
-        if self.entries.reserve(1, GFP_KERNEL).is_err() || self.push_vecs(&mem).is_err() {
+        if self.entries.reserve(1, GFP_NOFAIL).is_err() || self.push_vecs(&mem).is_err() {
             self.vecs.truncate(vecs);
             return Err(mem);
         }
@@ -151,8 +151,8 @@ impl IoBuf {
     /// Appends the physical description of `mem`.
     fn push_vecs(&mut self, mem: &Segment) -> Result {
         match mem {
-            Segment::Folio(range) => self.vecs.push(range.bio_vec()?, GFP_KERNEL)?,
-            Segment::Writeback(range) => self.vecs.push(range.bio_vec()?, GFP_KERNEL)?,
+            Segment::Folio(range) => self.vecs.push(range.bio_vec()?, GFP_NOFAIL)?,
+            Segment::Writeback(range) => self.vecs.push(range.bio_vec()?, GFP_NOFAIL)?,
             Segment::Buf(buf) => {
                 // SAFETY: The address is the start of a buffer that is alive.
                 let first = unsafe { bindings::kfs_vmalloc_to_page(buf.as_raw().cast()) };
@@ -164,12 +164,12 @@ impl IoBuf {
                             bv_len: buf.len().try_into()?,
                             bv_offset: 0,
                         },
-                        GFP_KERNEL,
+                        GFP_NOFAIL,
                     )?;
                     return Ok(());
                 }
                 self.vecs
-                    .reserve(buf.len().div_ceil(PAGE_SIZE), GFP_KERNEL)?;
+                    .reserve(buf.len().div_ceil(PAGE_SIZE), GFP_NOFAIL)?;
                 for (i, chunk) in buf.chunks(PAGE_SIZE).enumerate() {
                     let addr = buf.as_raw().wrapping_add(i * PAGE_SIZE);
                     // SAFETY: An address inside of a live `vmalloc` buffer.
@@ -180,7 +180,7 @@ impl IoBuf {
                             bv_len: chunk.len().try_into()?,
                             bv_offset: 0,
                         },
-                        GFP_KERNEL,
+                        GFP_NOFAIL,
                     )?;
                 }
             }

@@ -16,7 +16,35 @@ pub use shrinker::{Shrink, Shrinker};
 
 use crate::bindings;
 use core::{mem::MaybeUninit, ptr::NonNull};
-use kernel::prelude::*;
+use kernel::{
+    alloc::Flags,
+    prelude::*,
+    time::{delay::fsleep, Delta},
+};
+
+/// The allocation sleeps until there is memory; it does not enter a file system to get some.
+///
+/// For what cannot be taken back any more, and for writing dirty data: small objects, of at most
+/// two pages where they are physically contiguous ([`KVVec`] and [`KBuf`] are not when they are
+/// larger). A commit, the edits under a transaction handle, and the end of a write allocate
+/// with it.
+// SAFETY: `Flags` consists of one `u32`, which is all of its size (else this does not compile), and
+// any combination of `GFP` bits is a valid value of it.
+pub const GFP_NOFAIL: Flags =
+    unsafe { core::mem::transmute::<u32, Flags>(bindings::GFP_NOFS | bindings::__GFP_NOFAIL) };
+
+/// Runs `f` until it does not fail for memory.
+///
+/// For reading on behalf of what must not fail: `f` leaves things as they were when it returns
+/// `ENOMEM`.
+pub fn until_memory<T>(mut f: impl FnMut() -> Result<T>) -> Result<T> {
+    loop {
+        match f() {
+            Err(error) if error == ENOMEM => fsleep(Delta::from_millis(2)),
+            result => return result,
+        }
+    }
+}
 
 /// Allocates room for a `T` and never fails.
 ///

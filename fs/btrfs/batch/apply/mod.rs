@@ -40,7 +40,7 @@ mod stream;
 pub use root::{empty_root, renew_root};
 
 use crate::error::{Error, Result};
-use crate::mem::{KVVec, GFP_KERNEL};
+use crate::mem::{KVVec, GFP_NOFAIL};
 use crate::store::{BlockPtr, Change, Edit, Env, RootPtr, Store};
 use btrfs_format::node::{ChildPtr, KeyPtr, Node};
 use btrfs_format::types::MAX_LEVEL;
@@ -234,7 +234,7 @@ impl<S: Store> Apply<'_, S> {
                     done: 0,
                     run: Run::default(),
                 },
-                GFP_KERNEL,
+                GFP_NOFAIL,
             )?;
         }
         let mut level = self.top;

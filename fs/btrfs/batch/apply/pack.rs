@@ -10,7 +10,7 @@
 use super::broken;
 use super::stream::{Growth, Seg, Weigh};
 use crate::error::{Error, Result};
-use crate::mem::{KVVec, GFP_KERNEL};
+use crate::mem::{KVVec, GFP_NOFAIL};
 
 /// A position in a stream: so many entries of a segment lie before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub(super) fn cut<W: Weigh>(
     }
     if shape.weight <= shape.capacity {
         let mut one = KVVec::new();
-        one.push(end_of(segs), GFP_KERNEL)?;
+        one.push(end_of(segs), GFP_NOFAIL)?;
         return Ok(one);
     }
     let full = in_order(weigh, segs, shape.capacity)?;
@@ -113,14 +113,14 @@ fn in_order<W: Weigh>(weigh: &W, segs: &[Seg], capacity: usize) -> Result<KVVec<
                 if room == capacity {
                     return Err(Error::Corrupt("an item does not fit a leaf"));
                 }
-                cuts.push(Pos { seg: index, entry }, GFP_KERNEL)?;
+                cuts.push(Pos { seg: index, entry }, GFP_NOFAIL)?;
                 room = capacity;
             }
             entry += count;
             room = room.checked_sub(weight).ok_or(broken())?;
         }
     }
-    cuts.push(end_of(segs), GFP_KERNEL)?;
+    cuts.push(end_of(segs), GFP_NOFAIL)?;
     Ok(cuts)
 }
 
@@ -175,7 +175,7 @@ fn evenly<W: Weigh>(
                 Pos { seg: index, entry }
             };
             if border.seg < segs.len() {
-                cuts.push(border, GFP_KERNEL)?;
+                cuts.push(border, GFP_NOFAIL)?;
                 left = left.saturating_sub(used);
                 blocks -= 1;
                 target = left.div_ceil(blocks);
@@ -183,7 +183,7 @@ fn evenly<W: Weigh>(
             }
         }
     }
-    cuts.push(end_of(segs), GFP_KERNEL)?;
+    cuts.push(end_of(segs), GFP_NOFAIL)?;
     Ok(Some(cuts))
 }
 

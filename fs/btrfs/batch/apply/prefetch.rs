@@ -7,7 +7,7 @@
 
 use super::Apply;
 use crate::error::Result;
-use crate::mem::{KVVec, GFP_KERNEL};
+use crate::mem::{KVVec, GFP_NOFAIL};
 use crate::store::{BlockPtr, Store};
 use btrfs_format::node::Node;
 use btrfs_format::Key;
@@ -65,7 +65,7 @@ impl<S: Store> Apply<'_, S> {
                     level: child_level,
                     first: Some(child.key),
                 };
-                blocks.push(ptr, GFP_KERNEL)?;
+                blocks.push(ptr, GFP_NOFAIL)?;
             }
             slot += 1;
             let Some(upper) = node.key(slot) else {

@@ -5,7 +5,7 @@
 use super::prefetch::WINDOW;
 use super::{broken, Apply};
 use crate::error::Result;
-use crate::mem::{KVVec, GFP_KERNEL};
+use crate::mem::{KVVec, GFP_NOFAIL};
 use crate::store::{BlockPtr, Store};
 use btrfs_format::leaf::Leaf;
 use btrfs_format::node::Node;
@@ -37,7 +37,7 @@ impl<S: Store> Apply<'_, S> {
                 let block = self.remove_block(&ptr, is_root)?;
                 is_root = false;
                 if let Some(block) = block {
-                    path.push((block, 0), GFP_KERNEL)?;
+                    path.push((block, 0), GFP_NOFAIL)?;
                 }
             }
             let level = u8::try_from(path.len()).map_err(|_| broken())?;
@@ -50,7 +50,7 @@ impl<S: Store> Apply<'_, S> {
                 for slot in *slot..*slot + WINDOW {
                     if let Some(child) = child(block, slot, level) {
                         if child.generation < self.env.transid {
-                            self.window.push(child, GFP_KERNEL)?;
+                            self.window.push(child, GFP_NOFAIL)?;
                         }
                     }
                 }

@@ -12,7 +12,7 @@ use super::stream::{Growth, Stream};
 use super::{broken, Apply};
 use crate::build::{new_header, LeafBuilder};
 use crate::error::{Error, Result};
-use crate::mem::{KVVec, GFP_KERNEL};
+use crate::mem::{KVVec, GFP_NOFAIL};
 use crate::store::{BlockPtr, Env, RootPtr, Store};
 use btrfs_format::header::Header;
 use btrfs_format::node::{ChildPtr, KeyPtr, Node};
@@ -207,7 +207,7 @@ impl<S: Store> Apply<'_, S> {
                 logical: at,
                 generation: self.env.transid,
             };
-            new.push(ptr, GFP_KERNEL)?;
+            new.push(ptr, GFP_NOFAIL)?;
             from = *to;
         }
         let mut above = Stream::default();

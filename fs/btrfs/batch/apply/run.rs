@@ -7,7 +7,7 @@ use super::stream::{leaf_weight, Growth, Items, Origin, Pointers, Seg, Source, S
 use super::{broken, Apply, MAX_RUN};
 use crate::build::{new_header, LeafBuilder, NodeBuilder};
 use crate::error::Result;
-use crate::mem::{KVVec, GFP_KERNEL};
+use crate::mem::{KVVec, GFP_NOFAIL};
 use crate::store::{BlockPtr, Store};
 use btrfs_format::leaf::Leaf;
 use btrfs_format::node::{ChildPtr, KeyPtr, Node};
@@ -79,7 +79,7 @@ impl<S: Store> Apply<'_, S> {
         run.to = slot + 1;
         if let Some((source, stream)) = block {
             run.stream.append(stream, run.sources.len())?;
-            run.sources.push(source, GFP_KERNEL)?;
+            run.sources.push(source, GFP_NOFAIL)?;
         }
         Ok(())
     }
@@ -157,7 +157,7 @@ impl<S: Store> Apply<'_, S> {
                 run.from -= 1;
             }
             run.stream.growth = Growth::Many;
-            run.sources.push(source, GFP_KERNEL)?;
+            run.sources.push(source, GFP_NOFAIL)?;
             return Ok(());
         }
         Ok(())
@@ -221,7 +221,7 @@ impl<S: Store> Apply<'_, S> {
             _ => cut(&Pointers, &stream.segs, &stream.growth, shape)?,
         };
 
-        let mut new = KVVec::with_capacity(cuts.len(), GFP_KERNEL)?;
+        let mut new = KVVec::with_capacity(cuts.len(), GFP_NOFAIL)?;
         let mut work = run.sources.iter().filter(|source| source.work);
         let mut from = Pos::START;
         let disk_level = u8::try_from(level).map_err(|_| broken())?;
@@ -240,7 +240,7 @@ impl<S: Store> Apply<'_, S> {
                 logical: at,
                 generation: self.env.transid,
             };
-            new.push(ptr, GFP_KERNEL)?;
+            new.push(ptr, GFP_NOFAIL)?;
             from = *to;
         }
         for source in work {

@@ -9,7 +9,7 @@
 use super::broken;
 use crate::build::data_range;
 use crate::error::Result;
-use crate::mem::{KVVec, GFP_KERNEL};
+use crate::mem::{KVVec, GFP_NOFAIL};
 use crate::store::{Change, Edit};
 use btrfs_format::leaf::{Item, Leaf};
 use btrfs_format::node::{ChildPtr, KeyPtr};
@@ -121,7 +121,7 @@ impl Stream {
                 return Ok(());
             }
         }
-        self.segs.push(seg, GFP_KERNEL)?;
+        self.segs.push(seg, GFP_NOFAIL)?;
         Ok(())
     }
 
@@ -139,7 +139,7 @@ impl Stream {
         };
         let start = self.weight;
         let from = self.fresh.len();
-        self.fresh.extend_from_slice(ptrs, GFP_KERNEL)?;
+        self.fresh.extend_from_slice(ptrs, GFP_NOFAIL)?;
         let to = self.fresh.len();
         let origin = Origin::New;
         self.push(Seg { origin, from, to }, ptrs.len() * KeyPtr::SIZE)?;
@@ -160,7 +160,7 @@ impl Stream {
     pub(super) fn append(&mut self, other: &Stream, source: usize) -> Result {
         let base = self.fresh.len();
         let start = self.weight;
-        self.fresh.extend_from_slice(&other.fresh, GFP_KERNEL)?;
+        self.fresh.extend_from_slice(&other.fresh, GFP_NOFAIL)?;
         for seg in &other.segs {
             // Indexes of the batch are the same everywhere; only nodes have `fresh`.
             let moved = if seg.origin == Origin::New { base } else { 0 };
@@ -192,7 +192,7 @@ impl Stream {
                 from: slots.start,
                 to: slots.end,
             },
-            GFP_KERNEL,
+            GFP_NOFAIL,
         )?;
         self.segs.rotate_right(1);
         self.weight += weight;

@@ -9,7 +9,7 @@ use super::extents::{range_key, range_of};
 use super::{Group, BROKEN};
 use crate::error::Result;
 use crate::items::Items;
-use crate::mem::{KVVec, GFP_KERNEL};
+use crate::mem::{KVVec, GFP_NOFAIL};
 use btrfs_format::{item as item_type, Key};
 
 impl Group {
@@ -35,7 +35,7 @@ impl Group {
     /// A bitmap of the whole group.
     fn empty_bitmap(&self) -> Result<KVVec<u8>> {
         let bytes = bytes_of(u64::try_from(self.bit(self.end)?).map_err(|_| BROKEN)?)?;
-        Ok(KVVec::from_elem(0, bytes, GFP_KERNEL)?)
+        Ok(KVVec::from_elem(0, bytes, GFP_NOFAIL)?)
     }
 }
 

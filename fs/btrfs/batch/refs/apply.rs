@@ -10,7 +10,7 @@ use super::log::Entry;
 use super::{find_extent, Change, RefDeltas};
 use crate::error::{Error, Result};
 use crate::items::Items;
-use crate::mem::{KVVec, GFP_KERNEL};
+use crate::mem::{KVVec, GFP_NOFAIL};
 use btrfs_format::crc32c::Crc32c;
 use btrfs_format::extent::{ExtentFlags, ExtentItem, ExtentRef, TreeBlockInfo};
 use btrfs_format::leaf::Item;
@@ -156,7 +156,7 @@ impl Work<'_> {
         let (origin, full, refs) = self.split(group)?;
         if let (Origin::New { kind, len, .. }, []) = (origin, refs) {
             let extent = Extent { start, len, kind };
-            return Ok(self.out.released.push(extent, GFP_KERNEL)?);
+            return Ok(self.out.released.push(extent, GFP_NOFAIL)?);
         }
         let mut current = self.load(start, origin)?;
         if full {
@@ -175,7 +175,7 @@ impl Work<'_> {
         self.extents.put(current.key, self.item.bytes())?;
         if let Origin::New { kind, len, .. } = origin {
             let extent = Extent { start, len, kind };
-            self.out.added.push(extent, GFP_KERNEL)?;
+            self.out.added.push(extent, GFP_NOFAIL)?;
         }
         Ok(())
     }
@@ -370,7 +370,7 @@ impl Work<'_> {
             kind,
         };
         self.extents.delete(current.key)?;
-        Ok(self.out.removed.push(extent, GFP_KERNEL)?)
+        Ok(self.out.removed.push(extent, GFP_NOFAIL)?)
     }
 }
 

@@ -6,7 +6,7 @@
 
 use super::Change;
 use crate::error::{Error, Result};
-use crate::mem::{KVec, GFP_KERNEL};
+use crate::mem::{KVVec, GFP_NOFAIL};
 use btrfs_format::crc32c::Crc32c;
 use btrfs_format::extent::{
     ExtentDataRef, ExtentFlags, ExtentItem, ExtentRef, InlineRefHeader, SharedDataRef,
@@ -104,7 +104,7 @@ pub(super) enum Inline {
 /// Invariants: `bytes` begins with an [`ExtentItem`], `refs_at` is at most its length and what
 /// follows there are well-formed inline references.
 pub(super) struct ItemBuf {
-    bytes: KVec<u8>,
+    bytes: KVVec<u8>,
     refs_at: usize,
     crc32c: Crc32c,
 }
@@ -112,7 +112,7 @@ pub(super) struct ItemBuf {
 impl ItemBuf {
     pub(super) fn new(crc32c: Crc32c) -> Self {
         Self {
-            bytes: KVec::new(),
+            bytes: KVVec::new(),
             refs_at: 0,
             crc32c,
         }
@@ -125,9 +125,9 @@ impl ItemBuf {
     /// Begins an item without references.
     pub(super) fn start(&mut self, item: &ExtentItem, info: Option<&TreeBlockInfo>) -> Result {
         self.bytes.clear();
-        self.bytes.extend_from_slice(item.to_disk(), GFP_KERNEL)?;
+        self.bytes.extend_from_slice(item.to_disk(), GFP_NOFAIL)?;
         if let Some(info) = info {
-            self.bytes.extend_from_slice(info.to_disk(), GFP_KERNEL)?;
+            self.bytes.extend_from_slice(info.to_disk(), GFP_NOFAIL)?;
         }
         self.refs_at = self.bytes.len();
         Ok(())
@@ -136,7 +136,7 @@ impl ItemBuf {
     /// Takes an item that is there. Returns how many references are inline.
     pub(super) fn load(&mut self, key: &Key, data: &[u8]) -> Result<u64> {
         self.bytes.clear();
-        self.bytes.extend_from_slice(data, GFP_KERNEL)?;
+        self.bytes.extend_from_slice(data, GFP_NOFAIL)?;
         let item = self.head()?;
         let is_block = item.flags().contains(ExtentFlags::TREE_BLOCK);
         if is_block == item.flags().contains(ExtentFlags::DATA) {
@@ -225,7 +225,7 @@ impl ItemBuf {
         if at > old {
             return Err(BAD_ITEM);
         }
-        self.bytes.resize(new, 0, GFP_KERNEL)?;
+        self.bytes.resize(new, 0, GFP_NOFAIL)?;
         let tail = self.bytes.get_mut(at..).ok_or(BAD_ITEM)?;
         tail.copy_within(..old.saturating_sub(at), size);
         self.write(at, reference)

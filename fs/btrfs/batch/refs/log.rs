@@ -12,7 +12,7 @@
 
 use super::Change;
 use crate::error::{Error, Result};
-use crate::mem::{KVVec, KVec, GFP_KERNEL};
+use crate::mem::{KVVec, GFP_NOFAIL};
 use crate::sort::sort_by_key;
 use btrfs_format::Logical;
 
@@ -41,7 +41,7 @@ const TAIL: usize = 256;
 #[derive(Debug, Default)]
 pub(super) struct Log {
     entries: KVVec<Entry>,
-    runs: KVec<usize>,
+    runs: KVVec<usize>,
     tail: usize,
     scratch: KVVec<Entry>,
 }
@@ -64,7 +64,7 @@ impl Log {
             change,
             delta,
         };
-        self.entries.push(entry, GFP_KERNEL)?;
+        self.entries.push(entry, GFP_NOFAIL)?;
         if self.entries.len().saturating_sub(self.tail) >= TAIL {
             self.seal()?;
             self.merge(false)?;
@@ -125,7 +125,7 @@ impl Log {
         let end = start.saturating_add(used);
         self.entries.truncate(end);
         if end > start {
-            self.runs.push(start, GFP_KERNEL)?;
+            self.runs.push(start, GFP_NOFAIL)?;
         }
         self.tail = end;
         Ok(())
@@ -153,7 +153,7 @@ impl Log {
         const BROKEN: Error = Error::Corrupt("reference log");
         self.scratch.clear();
         let left = self.entries.get(first..second).ok_or(BROKEN)?;
-        self.scratch.extend_from_slice(left, GFP_KERNEL)?;
+        self.scratch.extend_from_slice(left, GFP_NOFAIL)?;
         let middle = second.saturating_sub(first);
         let out = self.entries.get_mut(first..).ok_or(BROKEN)?;
 

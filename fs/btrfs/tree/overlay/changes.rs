@@ -6,6 +6,7 @@ use btrfs_batch::Change;
 use btrfs_format::key::Key;
 use core::ops::RangeInclusive;
 use kernel::prelude::*;
+use kfs::mem::GFP_NOFAIL;
 
 use super::item::Edit;
 use super::list::Overlay;
@@ -22,13 +23,13 @@ pub(crate) struct Collected {
 impl Collected {
     /// The edits in the form that a batch takes. Fails with `ENOMEM`.
     pub(crate) fn changes(&self) -> Result<KVVec<Change<'_>>> {
-        let mut changes = KVVec::with_capacity(self.edits.len(), GFP_KERNEL)?;
+        let mut changes = KVVec::with_capacity(self.edits.len(), GFP_NOFAIL)?;
         for (key, edit) in &self.edits {
             let edit = match edit {
                 Edit::Put(item) => btrfs_batch::Edit::Put(item),
                 Edit::Delete => btrfs_batch::Edit::Delete,
             };
-            changes.push(Change { key: *key, edit }, GFP_KERNEL)?;
+            changes.push(Change { key: *key, edit }, GFP_NOFAIL)?;
         }
         Ok(changes)
     }
@@ -44,16 +45,16 @@ impl Overlay {
         let mut next = Some(0);
         while let Some((objectid, shard)) = next.and_then(|at| self.beside(at, Direction::Up)) {
             let (edits, clears) = shard.count();
-            all.edits.reserve(edits, GFP_KERNEL)?;
-            all.clears.reserve(clears, GFP_KERNEL)?;
+            all.edits.reserve(edits, GFP_NOFAIL)?;
+            all.clears.reserve(clears, GFP_NOFAIL)?;
             shard.for_each(
                 |key, edit| {
                     let entry = (key.with(objectid), edit.clone());
-                    Ok(all.edits.push(entry, GFP_KERNEL)?)
+                    Ok(all.edits.push(entry, GFP_NOFAIL)?)
                 },
                 |first, last| {
                     let range = first.with(objectid)..=last.with(objectid);
-                    Ok(all.clears.push(range, GFP_KERNEL)?)
+                    Ok(all.clears.push(range, GFP_NOFAIL)?)
                 },
             )?;
             next = objectid.checked_add(1);

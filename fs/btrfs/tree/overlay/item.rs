@@ -6,6 +6,7 @@ use core::ops::Deref;
 use kernel::alloc::Flags;
 use kernel::prelude::*;
 use kernel::sync::{Arc, UniqueArc};
+use kfs::mem::GFP_NOFAIL;
 
 /// The data of an item. Cheap to clone, never changes.
 #[derive(Clone)]
@@ -30,20 +31,20 @@ impl ItemBuf {
         let len = u32::try_from(data.len()).map_err(|_| EINVAL)?;
         let bytes = match data.len() {
             0 => Bytes::Empty,
-            1..=28 => Bytes::Small(small::<28>(data, GFP_KERNEL)?),
-            29..=60 => Bytes::Small(small::<60>(data, GFP_KERNEL)?),
-            61..=92 => Bytes::Small(small::<92>(data, GFP_KERNEL)?),
-            93..=124 => Bytes::Small(small::<124>(data, GFP_KERNEL)?),
-            125..=188 => Bytes::Small(small::<188>(data, GFP_KERNEL)?),
-            189..=252 => Bytes::Small(small::<252>(data, GFP_KERNEL)?),
-            253..=508 => Bytes::Small(small::<508>(data, GFP_KERNEL)?),
-            509..=1020 => Bytes::Small(small::<1020>(data, GFP_KERNEL)?),
-            1021..=2044 => Bytes::Small(small::<2044>(data, GFP_KERNEL)?),
-            2045..=4092 => Bytes::Small(small::<4092>(data, GFP_KERNEL)?),
+            1..=28 => Bytes::Small(small::<28>(data, GFP_NOFAIL)?),
+            29..=60 => Bytes::Small(small::<60>(data, GFP_NOFAIL)?),
+            61..=92 => Bytes::Small(small::<92>(data, GFP_NOFAIL)?),
+            93..=124 => Bytes::Small(small::<124>(data, GFP_NOFAIL)?),
+            125..=188 => Bytes::Small(small::<188>(data, GFP_NOFAIL)?),
+            189..=252 => Bytes::Small(small::<252>(data, GFP_NOFAIL)?),
+            253..=508 => Bytes::Small(small::<508>(data, GFP_NOFAIL)?),
+            509..=1020 => Bytes::Small(small::<1020>(data, GFP_NOFAIL)?),
+            1021..=2044 => Bytes::Small(small::<2044>(data, GFP_NOFAIL)?),
+            2045..=4092 => Bytes::Small(small::<4092>(data, GFP_NOFAIL)?),
             _ => {
-                let mut bytes = KVVec::with_capacity(data.len(), GFP_KERNEL)?;
-                bytes.extend_from_slice(data, GFP_KERNEL)?;
-                Bytes::Large(Arc::new(bytes, GFP_KERNEL)?)
+                let mut bytes = KVVec::with_capacity(data.len(), GFP_NOFAIL)?;
+                bytes.extend_from_slice(data, GFP_NOFAIL)?;
+                Bytes::Large(Arc::new(bytes, GFP_NOFAIL)?)
             }
         };
         Ok(Self { bytes, len })

@@ -11,6 +11,7 @@ use kernel::sync::{
     atomic::{Acquire, Atomic, Relaxed, Release},
     new_spinlock, Arc, SpinLock,
 };
+use kfs::mem::GFP_NOFAIL;
 
 use super::shard::{Direction, Probe, Shard, SubKey, What};
 
@@ -40,7 +41,7 @@ impl Overlay {
             version: Atomic::new(0),
             bytes: Atomic::new(size_of::<Self>()),
         });
-        Arc::pin_init(init, GFP_KERNEL)
+        Arc::pin_init(init, GFP_NOFAIL)
     }
 
     /// The tree that is changed.
@@ -165,7 +166,7 @@ impl Overlay {
             return Ok((shard, false));
         }
         let shard = Shard::new()?;
-        let node = RBTreeNode::new(objectid, shard.clone(), GFP_KERNEL)?;
+        let node = RBTreeNode::new(objectid, shard.clone(), GFP_NOFAIL)?;
         let mut shards = self.shards.lock();
         if let Some(other) = shards.get(&objectid) {
             return Ok((other.clone(), false));

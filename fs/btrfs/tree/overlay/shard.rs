@@ -7,6 +7,7 @@ use core::ops::RangeInclusive;
 use kernel::prelude::*;
 use kernel::rbtree::{RBTree, RBTreeNode, RBTreeNodeReservation};
 use kernel::sync::{new_mutex, Arc, Mutex};
+use kfs::mem::GFP_NOFAIL;
 
 use super::item::{Edit, ItemBuf};
 
@@ -122,7 +123,7 @@ impl Shard {
                 "btrfs-overlay-shard"
             ),
         });
-        Arc::pin_init(init, GFP_KERNEL)
+        Arc::pin_init(init, GFP_NOFAIL)
     }
 
     /// What the shard says of a key.
@@ -149,14 +150,14 @@ impl Shard {
     pub(super) fn put(&self, key: SubKey, data: &[u8]) -> Result<isize> {
         let edit = Edit::Put(ItemBuf::new(data)?);
         let size = edit.size();
-        let node = RBTreeNode::new(key, edit, GFP_KERNEL)?;
+        let node = RBTreeNode::new(key, edit, GFP_NOFAIL)?;
         let old = self.content.lock().edits.insert(node);
         Ok(grown(size, old))
     }
 
     /// Deletes an item, if there is one; returns by how much the shard grew.
     pub(super) fn delete(&self, key: SubKey) -> Result<isize> {
-        let node = RBTreeNode::new(key, Edit::Delete, GFP_KERNEL)?;
+        let node = RBTreeNode::new(key, Edit::Delete, GFP_NOFAIL)?;
         let mut content = self.content.lock();
         if content.hides(key) {
             let old = content.edits.remove_node(&key);
@@ -170,7 +171,7 @@ impl Shard {
 
     /// Deletes all items of a range; returns by how much the shard grew.
     pub(super) fn clear(&self, range: RangeInclusive<SubKey>) -> Result<isize> {
-        let room = RBTreeNodeReservation::new(GFP_KERNEL)?;
+        let room = RBTreeNodeReservation::new(GFP_NOFAIL)?;
         let mut content = self.content.lock();
         let freed = content.drop_edits(*range.start(), *range.end());
         if !content.complete {

@@ -9,6 +9,7 @@ use btrfs_format::root::RootItem;
 use btrfs_format::types::{Generation, Logical, TreeId};
 use kernel::prelude::*;
 use kernel::sync::Arc;
+use kfs::mem::GFP_NOFAIL;
 
 use super::super::born::BornMap;
 use super::super::chunks::Groups;
@@ -108,13 +109,13 @@ impl Frozen {
         for (at, born) in self.born.iter() {
             work.deltas.born(at, born.len)?;
         }
-        let mut trees = KVVec::with_capacity(self.trees.len(), GFP_KERNEL)?;
+        let mut trees = KVVec::with_capacity(self.trees.len(), GFP_NOFAIL)?;
         let mut kept = KVVec::new();
         let mut chunk_changes = None;
         for (live, overlay) in self.trees.iter() {
             let changes = overlay.collect()?;
             if is_kept(live.id()) {
-                kept.push((live.id(), changes), GFP_KERNEL)?;
+                kept.push((live.id(), changes), GFP_NOFAIL)?;
                 continue;
             }
             let mut tree = Tree::new(live.clone());
@@ -122,7 +123,7 @@ impl Frozen {
             if tree.id() == TreeId::CHUNK_TREE {
                 chunk_changes = Some(changes);
             }
-            trees.push(tree, GFP_KERNEL)?;
+            trees.push(tree, GFP_NOFAIL)?;
         }
         let dropping = txn.drop_some(&mut work, &trees)?;
         let mut books = Books::new(txn, work, trees)?;

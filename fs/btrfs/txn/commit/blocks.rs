@@ -8,7 +8,7 @@ use core::ops::Deref;
 use kernel::prelude::*;
 use kernel::rbtree::RBTree;
 use kernel::sync::Arc;
-use kfs::mem::KBuf;
+use kfs::mem::{until_memory, KBuf, GFP_NOFAIL};
 
 use crate::tree::{BlockRef, Expect, TreeCache};
 
@@ -79,7 +79,7 @@ impl Blocks {
             let work = self.work.get(&at.logical.get()).ok_or(EUCLEAN)?;
             return Ok(Block::Work(work.buf.clone()));
         }
-        self.cache.get(&expect(tree, at)).map(Block::Committed)
+        until_memory(|| self.cache.get(&expect(tree, at))).map(Block::Committed)
     }
 
     /// The block at `at` if it is in memory.
@@ -98,14 +98,14 @@ impl Blocks {
 
     /// Puts the contents of a work block in place of what it had, if anything.
     pub(super) fn put(&mut self, at: Logical, tree: TreeId, level: u8, buf: KBuf) -> Result {
-        let buf = Arc::new(WorkBuf(Some(buf)), GFP_KERNEL)?;
+        let buf = Arc::new(WorkBuf(Some(buf)), GFP_NOFAIL)?;
         if let Some(work) = self.work.get_mut(&at.get()) {
             *work = Work { buf, tree, level };
             return Ok(());
         }
         let work = Work { buf, tree, level };
         self.work
-            .try_create_and_insert(at.get(), work, GFP_KERNEL)?;
+            .try_create_and_insert(at.get(), work, GFP_NOFAIL)?;
         Ok(())
     }
 

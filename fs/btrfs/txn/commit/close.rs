@@ -18,6 +18,7 @@ use btrfs_format::superblock::Incompat;
 use btrfs_format::types::{Generation, Logical, TreeId};
 use kernel::prelude::*;
 use kernel::sync::Arc;
+use kfs::mem::GFP_NOFAIL;
 
 use super::super::born::BornMap;
 use super::super::chunks::Groups;
@@ -63,7 +64,7 @@ impl<'a> Books<'a> {
             };
             let tree = Tree::new(live.clone());
             let pending = Pending::new(tree.id(), tree.root);
-            trees.push(tree, GFP_KERNEL)?;
+            trees.push(tree, GFP_NOFAIL)?;
             Ok(Some(pending))
         };
         let _ = pending(standard.extent.as_ref())?;
@@ -224,14 +225,14 @@ impl<'a> Books<'a> {
         let removed = self.changes.removed.get(removed..).unwrap_or_default();
         let geometry = self.work.env.geometry;
         let blocks = &self.work.blocks;
-        let mut changes = KVVec::with_capacity(added.len() + removed.len(), GFP_KERNEL)?;
+        let mut changes = KVVec::with_capacity(added.len() + removed.len(), GFP_NOFAIL)?;
         let mut erased = KVVec::new();
         for (freed, list) in [(false, added), (true, removed)] {
             for extent in list.iter() {
                 let span = span_of(extent.start, extent.len);
-                changes.push(SpaceChange { span, freed }, GFP_KERNEL)?;
+                changes.push(SpaceChange { span, freed }, GFP_NOFAIL)?;
                 if freed && extent.kind == ExtentKind::Data {
-                    erased.push(span, GFP_KERNEL)?;
+                    erased.push(span, GFP_NOFAIL)?;
                 }
             }
         }
@@ -335,10 +336,10 @@ fn span_of(start: Logical, len: u64) -> Span {
     Span { start, len }
 }
 
-fn spans_of(ranges: &[Range]) -> Result<KVec<Span>> {
-    let mut spans = KVec::with_capacity(ranges.len(), GFP_KERNEL)?;
+fn spans_of(ranges: &[Range]) -> Result<KVVec<Span>> {
+    let mut spans = KVVec::with_capacity(ranges.len(), GFP_NOFAIL)?;
     for range in ranges {
-        spans.push(span_of(range.logical, range.len), GFP_KERNEL)?;
+        spans.push(span_of(range.logical, range.len), GFP_NOFAIL)?;
     }
     Ok(spans)
 }

@@ -16,6 +16,7 @@ use btrfs_format::node::Node;
 use btrfs_format::types::{objectid, Generation};
 use kernel::prelude::*;
 use kernel::sync::Arc;
+use kfs::mem::GFP_NOFAIL;
 
 use super::super::Txn;
 use super::apply::Tree;
@@ -39,7 +40,7 @@ pub(super) struct Dropping {
 impl Txn {
     /// Drops a deleted subvolume, in the background. Nobody may change it any more.
     pub(crate) fn drop_tree(&self, tree: Arc<LiveTree>) -> Result {
-        self.dropping.lock().push(tree, GFP_KERNEL)?;
+        self.dropping.lock().push(tree, GFP_NOFAIL)?;
         let mut open = self.open.lock();
         open.forced = true;
         drop(open);
@@ -155,7 +156,7 @@ impl Books<'_> {
     pub(super) fn note_dropping(&mut self, dropping: Dropping) -> Result<Option<Arc<LiveTree>>> {
         let Dropping { tree, done } = dropping;
         if !done {
-            self.trees.push(tree, GFP_KERNEL)?;
+            self.trees.push(tree, GFP_NOFAIL)?;
             return Ok(None);
         }
         let id = tree.id().get();

@@ -6,6 +6,7 @@ use btrfs_format::types::Generation;
 use core::mem;
 use kernel::prelude::*;
 use kernel::sync::{atomic::Relaxed, Arc};
+use kfs::mem::GFP_NOFAIL;
 
 use super::super::born::BornMap;
 use super::super::chunks::Groups;
@@ -34,13 +35,13 @@ impl Txn {
     /// lets the next ones into the next transaction.
     pub(super) fn freeze(&self) -> Result<Frozen> {
         let mut next_paid = self.space.no_metadata();
-        let mut born = Arc::new(BornMap::default(), GFP_KERNEL)?;
+        let mut born = Arc::new(BornMap::default(), GFP_NOFAIL)?;
         let mut gate = self.gate.write();
         let mut open = self.open.lock();
-        let mut trees = KVVec::with_capacity(open.dirty.len(), GFP_KERNEL)?;
+        let mut trees = KVVec::with_capacity(open.dirty.len(), GFP_NOFAIL)?;
         for tree in open.dirty.iter() {
             if let Some(overlay) = tree.freeze()? {
-                trees.push((tree.clone(), overlay), GFP_KERNEL)?;
+                trees.push((tree.clone(), overlay), GFP_NOFAIL)?;
             }
         }
         // Nobody else has it yet.

@@ -10,8 +10,10 @@
 //! | [supers](Written::supers) | superblocks | the new state is what a mount finds |
 //! | [publish](Durable::publish) | readers move to the new trees | what only older states used is pinned until its readers are gone |
 //!
-//! A failure in any stage but the last ends in [`Txn::abort`]: what is on disk is the state before,
-//! and so is what readers see, with the changes in the overlays on top.
+//! A failure in any stage but the last, which has none, ends in [`Txn::abort`]: what is on disk is the
+//! state before, and so is what readers see, with the changes in the overlays on top. Lack of memory
+//! is no failure: a commit waits for it ([`GFP_NOFAIL`](kfs::mem::GFP_NOFAIL), and
+//! [`until_memory`] around what reads).
 //!
 //! # Bounds
 //!
@@ -31,13 +33,23 @@ mod store;
 mod write;
 
 use kernel::prelude::*;
+use kfs::mem::until_memory;
 
 use super::{Demand, Txn};
+use btrfs_format::device::DevStatsItem;
+use btrfs_format::key::Key;
 
 impl Txn {
     /// Puts the error counters of devices into the device tree, of those where they moved.
     fn note_device_stats(&self) -> Result {
         let changed = self.volume.take_changed_stats()?;
+        self.put_device_stats(&changed).inspect_err(|_| {
+            // The next commit tries again.
+            let _ = self.volume.keep_stats();
+        })
+    }
+
+    fn put_device_stats(&self, changed: &[(Key, DevStatsItem)]) -> Result {
         let Some(tree) = self.roots.standard().device.as_ref() else {
             return Ok(());
         };
@@ -66,13 +78,14 @@ impl Txn {
     /// Commits the open transaction. For the committing thread only.
     pub(super) fn commit_now(&self) -> Result {
         self.reap();
-        self.prepare()?;
+        until_memory(|| self.prepare())?;
         self.reserve_pin()?;
         let frozen = self.freeze()?;
         let transid = frozen.transid;
         let applied = frozen.apply(self)?;
         let written = applied.write(self)?;
-        written.publish(self)?;
+        let durable = written.supers(self)?;
+        durable.publish(self);
         if cfg!(debug_assertions) {
             self.space.check_committed();
         }

@@ -14,11 +14,12 @@ use btrfs_format::node::Node;
 use btrfs_format::types::{TreeId, MAX_LEVEL};
 use kernel::prelude::*;
 use kernel::rbtree::RBTree;
+use kfs::mem::GFP_NOFAIL;
 
 use super::blocks::{Block, Blocks};
 
 /// The data of an item.
-pub(super) type ItemBytes = KVec<u8>;
+pub(super) type ItemBytes = KVVec<u8>;
 
 /// The leaf that a search found.
 struct Found {
@@ -182,7 +183,7 @@ impl Pending {
             *change = to;
             return Ok(());
         }
-        self.changes.try_create_and_insert(key, to, GFP_KERNEL)?;
+        self.changes.try_create_and_insert(key, to, GFP_NOFAIL)?;
         Ok(())
     }
 
@@ -261,20 +262,20 @@ pub(super) fn settle<S: Store>(
     root: Option<RootPtr>,
     changes: &RBTree<Key, Option<ItemBytes>>,
 ) -> Result<Option<RootPtr>> {
-    let mut list = KVVec::with_capacity(changes.iter().count(), GFP_KERNEL)?;
+    let mut list = KVVec::with_capacity(changes.iter().count(), GFP_NOFAIL)?;
     for (key, data) in changes.iter() {
         let edit = match data {
             Some(data) => Edit::Put(data),
             None => Edit::Delete,
         };
-        list.push(Change { key: *key, edit }, GFP_KERNEL)?;
+        list.push(Change { key: *key, edit }, GFP_NOFAIL)?;
     }
     Ok(btrfs_batch::apply(env, store, tree, root, &list, &[])?)
 }
 
 fn copy(data: &[u8]) -> Result<ItemBytes> {
-    let mut copy = KVec::with_capacity(data.len(), GFP_KERNEL)?;
-    copy.extend_from_slice(data, GFP_KERNEL)?;
+    let mut copy = KVVec::with_capacity(data.len(), GFP_NOFAIL)?;
+    copy.extend_from_slice(data, GFP_NOFAIL)?;
     Ok(copy)
 }
 

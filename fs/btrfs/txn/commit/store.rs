@@ -12,7 +12,7 @@ use btrfs_format::types::{Generation, Logical, TreeId};
 use kernel::prelude::*;
 use kernel::rbtree::RBTree;
 use kernel::sync::Arc;
-use kfs::mem::KBuf;
+use kfs::mem::{KBuf, GFP_NOFAIL};
 
 use super::blocks::{Block, Blocks};
 use super::look::Look;
@@ -77,7 +77,7 @@ impl Work {
             return Ok(());
         }
         self.grown
-            .try_create_and_insert(tree.get(), by, GFP_KERNEL)?;
+            .try_create_and_insert(tree.get(), by, GFP_NOFAIL)?;
         Ok(())
     }
 
@@ -178,7 +178,7 @@ impl Store for Work {
 
     fn buffer(&mut self) -> btrfs_batch::Result<KBuf> {
         let size = usize::try_from(self.env.geometry.nodesize).unwrap_or(0);
-        Ok(KBuf::new(size, GFP_KERNEL)?)
+        Ok(KBuf::new(size, GFP_NOFAIL)?)
     }
 
     fn place(&mut self, tree: TreeId, _level: u8) -> btrfs_batch::Result<Logical> {

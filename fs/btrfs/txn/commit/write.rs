@@ -3,29 +3,36 @@
 //! Making the new state durable: its blocks, then the superblocks that lead to it.
 
 use btrfs_batch::RootPtr;
-use btrfs_format::types::{Logical, TreeId, CSUM_AREA};
+use btrfs_format::types::{TreeId, CSUM_AREA};
 use btrfs_format::Key;
 use kernel::prelude::*;
-use kfs::mem::KBuf;
+use kfs::mem::GFP_NOFAIL;
 
 use super::super::Txn;
 use super::apply::{ranges, Applied, Tree};
+use super::publish::Next;
 use crate::tree::{Edit, Expect, Verifier};
 use crate::volume::csum::Checksum;
 use crate::volume::{BackupRoots, NewSuper, RootPlace};
 
-/// The new state, on disk.
+/// The new state, on disk, but for what leads to it.
 pub(super) struct Written {
+    applied: Applied,
+    next: Next,
+    superblock: NewSuper,
+}
+
+/// The new state is what a mount finds.
+pub(super) struct Durable {
     pub(super) applied: Applied,
-    /// The blocks that were written.
-    pub(super) blocks: KVVec<(Logical, KBuf)>,
+    pub(super) next: Next,
 }
 
 impl Applied {
-    /// Writes the blocks, waits for them, and then writes the superblocks.
+    /// Writes the blocks and flushes; makes all that is needed afterwards.
     pub(super) fn write(mut self, txn: &Txn) -> Result<Written> {
         let verifier = txn.roots.cache().verifier();
-        let mut blocks = KVVec::with_capacity(self.blocks.len(), GFP_KERNEL)?;
+        let mut blocks = KVVec::with_capacity(self.blocks.len(), GFP_NOFAIL)?;
         while let Some((at, work)) = self.blocks.pop() {
             let (tree, level) = (work.tree, work.level);
             let mut buf = work.into_buf().ok_or(EBUSY)?;
@@ -39,15 +46,16 @@ impl Applied {
             };
             // What the next mount would refuse must not get to disk.
             verifier.check_new(txn.roots.cache().source(), &buf, &expect)?;
-            blocks.push((at, buf), GFP_KERNEL)?;
+            blocks.push((at, buf), GFP_NOFAIL)?;
         }
         let superblock = self.superblock(txn)?;
         let blocks = txn.volume.write_tree_blocks(blocks)?;
+        let next = self.next(txn, blocks)?;
         txn.volume.flush()?;
-        txn.volume.write_supers(superblock)?;
         Ok(Written {
             applied: self,
-            blocks,
+            next,
+            superblock,
         })
     }
 
@@ -131,6 +139,19 @@ impl Applied {
             device: place(TreeId::DEV_TREE),
             csum: place(TreeId::CSUM_TREE),
         }
+    }
+}
+
+impl Written {
+    /// Writes the superblocks.
+    pub(super) fn supers(self, txn: &Txn) -> Result<Durable> {
+        let Self {
+            applied,
+            next,
+            superblock,
+        } = self;
+        txn.volume.write_supers(superblock)?;
+        Ok(Durable { applied, next })
     }
 }
 

@@ -13,6 +13,7 @@ use btrfs_format::{
     Logical, RaidProfile, TreeId, Uuid,
 };
 use kernel::{prelude::*, sync::Arc};
+use kfs::mem::GFP_NOFAIL;
 
 /// A chunk that has a place on the devices, but is not usable yet.
 ///
@@ -39,10 +40,10 @@ impl NewChunk {
     /// The chunk for the chunk map.
     pub(super) fn copy(&self) -> Result<Chunk> {
         let chunk = &self.chunk;
-        let mut stripes = KVec::with_capacity(chunk.stripes().len(), GFP_KERNEL)?;
+        let mut stripes = KVec::with_capacity(chunk.stripes().len(), GFP_NOFAIL)?;
         for stripe in chunk.stripes() {
             let stripe = ChunkStripe::new(stripe.device.clone(), stripe.physical);
-            stripes.push(stripe, GFP_KERNEL)?;
+            stripes.push(stripe, GFP_NOFAIL)?;
         }
         let (start, len, flags) = (chunk.start(), chunk.len(), chunk.flags());
         Chunk::new(start, len, flags, chunk.shape(), stripes)
@@ -205,15 +206,15 @@ pub(super) fn chunk_item(chunk: &Chunk, sectorsize: u32) -> Result<KVec<u8>> {
         sub_stripes: shape.profile.attributes().sub_stripes.into(),
     };
     let size = ChunkHeader::item_size(shape.num_stripes);
-    let mut bytes = KVec::with_capacity(size, GFP_KERNEL)?;
-    bytes.extend_from_slice(header.to_disk(), GFP_KERNEL)?;
+    let mut bytes = KVec::with_capacity(size, GFP_NOFAIL)?;
+    bytes.extend_from_slice(header.to_disk(), GFP_NOFAIL)?;
     for stripe in chunk.stripes() {
         let stripe = Stripe {
             devid: stripe.device.devid().into(),
             offset: stripe.physical.into(),
             dev_uuid: stripe.device.uuid(),
         };
-        bytes.extend_from_slice(stripe.to_disk(), GFP_KERNEL)?;
+        bytes.extend_from_slice(stripe.to_disk(), GFP_NOFAIL)?;
     }
     Ok(bytes)
 }

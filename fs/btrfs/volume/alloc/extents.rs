@@ -4,6 +4,7 @@
 
 use btrfs_format::superblock::RESERVED_BYTES;
 use kernel::prelude::*;
+use kfs::mem::GFP_NOFAIL;
 
 /// Ranges of a device that chunks have, in bytes: sorted and disjoint.
 pub(super) struct Extents {
@@ -49,7 +50,7 @@ impl Extents {
         {
             return Err(EEXIST);
         }
-        self.list.reserve(1, GFP_KERNEL)?;
+        self.list.reserve(1, GFP_NOFAIL)?;
         self.list
             .insert_within_capacity(at, range)
             .map_err(|_| ENOMEM)

@@ -40,7 +40,7 @@ use btrfs_format::{
 use core::cmp::Reverse;
 use extents::{Extents, Range};
 use kernel::{prelude::*, sync::Arc};
-use kfs::mem::NoFs;
+use kfs::mem::{NoFs, GFP_NOFAIL};
 
 /// What of the devices and of the address space is taken.
 pub(super) struct Allocation {
@@ -84,7 +84,7 @@ impl Allocation {
                     device: device.clone(),
                     extents: Extents::new(),
                 };
-                self.devices.push(space, GFP_KERNEL)?;
+                self.devices.push(space, GFP_NOFAIL)?;
                 self.devices.len().saturating_sub(1)
             }
         };
@@ -118,7 +118,7 @@ impl Allocation {
 
     /// The devices that have room for a chunk, those with the largest holes first.
     fn candidates(&self, limits: &policy::Limits) -> Result<KVec<Candidate>> {
-        let mut candidates = KVec::with_capacity(self.devices.len(), GFP_KERNEL)?;
+        let mut candidates = KVec::with_capacity(self.devices.len(), GFP_NOFAIL)?;
         for (index, space) in self.devices.iter().enumerate() {
             let device = &space.device;
             if device.bdev_for_write().is_none() || !device.in_metadata() {
@@ -129,7 +129,7 @@ impl Allocation {
             let hole = space.extents.hole(state.total_bytes, limits.want);
             if free >= limits.least && hole.len >= limits.least {
                 let candidate = Candidate { index, hole, free };
-                candidates.push(candidate, GFP_KERNEL)?;
+                candidates.push(candidate, GFP_NOFAIL)?;
             }
         }
         candidates.sort_unstable_by_key(|c| (Reverse(c.hole.len), Reverse(c.free), c.index));
@@ -221,9 +221,9 @@ impl Volume {
         }
         let limits = policy::limits(flags, writable, self.geometry.nodesize).ok_or(EINVAL)?;
         let candidates = allocation.candidates(&limits)?;
-        let mut holes = KVec::with_capacity(candidates.len(), GFP_KERNEL)?;
+        let mut holes = KVec::with_capacity(candidates.len(), GFP_NOFAIL)?;
         for candidate in candidates.iter() {
-            holes.push(candidate.hole.len, GFP_KERNEL)?;
+            holes.push(candidate.hole.len, GFP_NOFAIL)?;
         }
         let size = policy::size(&limits, &holes).ok_or(ENOSPC)?;
         let shape = Shape {
@@ -231,13 +231,13 @@ impl Volume {
             num_stripes: size.num_stripes,
         };
         self.check_system_room(flags, size.num_stripes)?;
-        let mut stripes = KVec::with_capacity(usize::from(size.num_stripes), GFP_KERNEL)?;
+        let mut stripes = KVec::with_capacity(usize::from(size.num_stripes), GFP_NOFAIL)?;
         for candidate in candidates.iter().take(size.devices) {
             let space = allocation.devices.get(candidate.index).ok_or(EINVAL)?;
             let mut physical = Physical(candidate.hole.start);
             for _ in 0..size.dev_stripes {
                 let stripe = ChunkStripe::new(space.device.clone(), physical);
-                stripes.push(stripe, GFP_KERNEL)?;
+                stripes.push(stripe, GFP_NOFAIL)?;
                 physical = physical.checked_add(size.stripe_len).ok_or(ENOSPC)?;
             }
         }

@@ -10,7 +10,7 @@ use btrfs_format::Logical;
 use kernel::{prelude::*, sync::Arc};
 use kfs::{
     block::{with_plug, Io, IoBuf, IoDone, IoFlags, KBuf, Segment},
-    mem::NoFs,
+    mem::{NoFs, GFP_NOFAIL},
 };
 
 /// Number of blocks in one request, at most.
@@ -21,7 +21,7 @@ const RUN_BYTES: usize = 1 << 20;
 
 /// Blocks that are written by one request.
 struct Batch {
-    at: KVec<Logical>,
+    at: KVVec<Logical>,
     plan: WritePlan,
     waiter: Arc<Waiter>,
 }
@@ -40,12 +40,12 @@ impl Volume {
         blocks: KVVec<(Logical, KBuf)>,
     ) -> Result<KVVec<(Logical, KBuf)>> {
         let _nofs = NoFs::enter();
-        let mut written = KVVec::with_capacity(blocks.len(), GFP_KERNEL)?;
-        let mut batches = KVec::new();
+        let mut written = KVVec::with_capacity(blocks.len(), GFP_NOFAIL)?;
+        let mut batches = KVVec::new();
         let submitted = with_plug(|| {
             let mut blocks = blocks.into_iter();
             while let Some(batch) = self.submit_batch(&mut blocks)? {
-                batches.push(batch, GFP_KERNEL)?;
+                batches.push(batch, GFP_NOFAIL)?;
             }
             Ok(())
         });
@@ -68,12 +68,12 @@ impl Volume {
         &self,
         blocks: &mut impl Iterator<Item = (Logical, KBuf)>,
     ) -> Result<Option<Batch>> {
-        let mut at = KVec::with_capacity(BATCH_BLOCKS, GFP_KERNEL)?;
+        let mut at = KVVec::with_capacity(BATCH_BLOCKS, GFP_NOFAIL)?;
         let mut buf = IoBuf::new();
         buf.reserve(BATCH_BLOCKS)?;
         for (logical, block) in blocks.take(BATCH_BLOCKS) {
             buf.push(Segment::Buf(block)).map_err(|_| ENOMEM)?;
-            at.push(logical, GFP_KERNEL)?;
+            at.push(logical, GFP_NOFAIL)?;
         }
         if at.is_empty() {
             return Ok(None);
@@ -137,7 +137,7 @@ impl Volume {
         }
         for (logical, (_, segment)) in at.into_iter().zip(done.into_buf().into_segments()) {
             if let Segment::Buf(block) = segment {
-                written.push((logical, block), GFP_KERNEL)?;
+                written.push((logical, block), GFP_NOFAIL)?;
             }
         }
         result

@@ -17,6 +17,7 @@ use btrfs_format::{device::DevStat, profile::BlockGroupFlags, Logical};
 use core::ops::Range;
 use kernel::{prelude::*, sync::Arc};
 use kfs::block::{with_plug, Io, IoBuf, IoDone, IoFlags};
+use kfs::mem::GFP_NOFAIL;
 
 /// Whoever writes data.
 pub(crate) trait DataWriteClient: Send + 'static {
@@ -43,8 +44,8 @@ pub(crate) struct DataWrite<C> {
 
 /// What a request to write consists of.
 pub(super) struct WritePlan {
-    spans: KVec<Span>,
-    targets: KVec<Target>,
+    spans: KVVec<Span>,
+    targets: KVVec<Target>,
 }
 
 /// Bytes that are contiguous in every copy.
@@ -131,7 +132,7 @@ impl Volume {
                 range: start..end,
                 good: false,
             };
-            plan.spans.push(entry, GFP_KERNEL)?;
+            plan.spans.push(entry, GFP_NOFAIL)?;
             for copy in 0..chunk.copies() {
                 let Some(Route::Direct(piece)) = chunk.route(offset, copy) else {
                     return Err(EIO);
@@ -140,7 +141,7 @@ impl Volume {
                 let Some(bdev) = stripe.device.bdev_for_write() else {
                     continue;
                 };
-                plan.targets.reserve(1, GFP_KERNEL)?;
+                plan.targets.reserve(1, GFP_NOFAIL)?;
                 let transfer = match io.add(bdev, physical, start..end) {
                     Ok(()) => io.parts().checked_sub(1),
                     Err(error) if error == ENOMEM => return Err(error),
@@ -152,7 +153,7 @@ impl Volume {
                     transfer,
                     chunk: chunk.clone(),
                 };
-                plan.targets.push(target, GFP_KERNEL)?;
+                plan.targets.push(target, GFP_NOFAIL)?;
             }
             let step = u64::try_from(end.saturating_sub(start))?;
             here = here.checked_add(step).ok_or(EIO)?;
@@ -165,8 +166,8 @@ impl Volume {
 impl WritePlan {
     pub(super) fn new() -> Self {
         Self {
-            spans: KVec::new(),
-            targets: KVec::new(),
+            spans: KVVec::new(),
+            targets: KVVec::new(),
         }
     }
 
