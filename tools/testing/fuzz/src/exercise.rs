@@ -23,6 +23,13 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Adds what happened later.
+    pub fn add(&mut self, other: Outcome) {
+        self.objects += other.objects;
+        self.errors += other.errors;
+        self.bytes += other.bytes;
+    }
+
     fn note<T>(&mut self, result: Result<T>) -> Option<T> {
         let damaged = |e: &Error| matches!(e.raw_os_error(), Some(libc::EIO | libc::EUCLEAN));
         self.errors += usize::from(result.as_ref().err().is_some_and(damaged));
@@ -86,7 +93,8 @@ fn attributes(out: &mut Outcome, path: &Path, root: &Path) {
     }
 }
 
-fn children(out: &mut Outcome, path: &Path) -> Vec<PathBuf> {
+/// The objects in the directory `path`.
+pub fn children(out: &mut Outcome, path: &Path) -> Vec<PathBuf> {
     let mut names = Vec::new();
     let Some(fd) = out.note(sys::open(path, libc::O_RDONLY | libc::O_DIRECTORY)) else {
         return names;

@@ -2,16 +2,18 @@
 
 //! In the guest: mutates, mounts, uses and unmounts one image after the other.
 //!
-//! `fuzzloop --device DEV --base IMAGE --seeds FROM..TO [--seconds N] [--options MOUNT-OPTIONS]`
+//! `fuzzloop --device DEV --base IMAGE --seeds FROM..TO [--seconds N] [--options MOUNT-OPTIONS]
+//! [--write N]`
 //!
-//! A child does the work and names every seed in the kernel log before it mounts it; the parent
-//! ends the run when one seed takes longer than a minute. Exit status 1 for a hang, a child that
+//! One in N images (default: 3, 0 for none) is mounted for writing, and written to. A child does the work and names every seed in the kernel log before it mounts it; the parent
+//! ends the run when one seed takes longer than two minutes. Exit status 1 for a hang, a child that
 //! died, or an image that could not be unmounted. What else must not happen (an oops, a warning)
 //! the vm sees in the kernel's log.
 
 use fuzz::exercise::exercise;
 use fuzz::image::Image;
 use fuzz::mutate::{mutate, Patch};
+use fuzz::scribble::scribble;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Result, Write};
@@ -23,7 +25,7 @@ use std::time::{Duration, Instant};
 use testkit::{btrfs, rng::Rng, sys};
 
 const MOUNT_POINT: &str = "/mnt/fuzz";
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The arguments.
 #[derive(Clone, Default)]
@@ -34,12 +36,13 @@ struct Args {
     to: u64,
     seconds: u64,
     options: Option<String>,
+    write: u64,
     child: bool,
 }
 
 fn usage() -> ! {
     eprintln!(
-        "usage: fuzzloop --device DEV --base IMAGE --seeds FROM..TO [--seconds N] [--options O]"
+        "usage: fuzzloop --device DEV --base IMAGE --seeds FROM..TO [--seconds N] [--options O] [--write N]"
     );
     std::process::exit(2);
 }
@@ -47,6 +50,7 @@ fn usage() -> ! {
 fn parse() -> Args {
     let mut parsed = Args {
         seconds: u64::MAX,
+        write: 3,
         ..Args::default()
     };
     let mut args = std::env::args().skip(1);
@@ -60,6 +64,7 @@ fn parse() -> Args {
             "--device" => parsed.device = value,
             "--base" => parsed.base = value,
             "--options" => parsed.options = Some(value),
+            "--write" => parsed.write = value.parse().unwrap_or_else(|_| usage()),
             "--seconds" => parsed.seconds = value.parse().unwrap_or_else(|_| usage()),
             "--seeds" => {
                 let Some((from, to)) = value.split_once("..") else {
@@ -113,15 +118,22 @@ fn apply(device: &File, patches: &[Patch]) -> Result<()> {
     Ok(())
 }
 
-/// Most seeds mount read-only with nothing else; some with what changes the way of reading.
+/// Whether the image of `seed` is written to.
+fn is_written(args: &Args, seed: u64) -> bool {
+    args.write != 0 && Rng::new(seed ^ 0x7277).one_in(args.write)
+}
+
+/// Most seeds mount with nothing else; some with what changes the way of reading.
 fn options(args: &Args, seed: u64) -> String {
     if let Some(options) = &args.options {
         return options.clone();
     }
     match Rng::new(seed ^ 0x6f70_7473).below(10) {
-        0 => "rescue=all",
+        0 if !is_written(args, seed) => "rescue=all",
+        0 => "compress-force=zstd",
         1 => "degraded",
-        2 => "rescue=usebackuproot",
+        2 if !is_written(args, seed) => "rescue=usebackuproot",
+        2 => "discard=sync,max_inline=100",
         3 => "subvolid=5",
         _ => "",
     }
@@ -169,7 +181,9 @@ fn work(args: &Args) -> Result<()> {
             .collect::<Result<_>>()?;
         apply(&device, &mutation.patches)?;
         // One write is one line of the log.
-        let mut line = format!("fuzz: seed {seed}: {}", mutation.story.join("; "));
+        let written = is_written(args, seed);
+        let how = if written { "rw" } else { "ro" };
+        let mut line = format!("fuzz: seed {seed} {how}: {}", mutation.story.join("; "));
         line.truncate(900);
         let _ = log.write_all(line.as_bytes());
         // What an earlier seed left in the list of devices must not decide about this one.
@@ -178,13 +192,17 @@ fn work(args: &Args) -> Result<()> {
             &args.device,
             MOUNT_POINT,
             "btrfs",
-            libc::MS_RDONLY | libc::MS_NOATIME,
+            libc::MS_NOATIME | if written { 0 } else { libc::MS_RDONLY },
             &options(args, seed),
         );
         let verdict = match mounted {
-            Err(error) => format!("refused {}", sys::errno_name(&error)),
+            Err(error) => format!("{how} refused {}", sys::errno_name(&error)),
             Ok(()) => {
-                let outcome = exercise(Path::new(MOUNT_POINT));
+                let root = Path::new(MOUNT_POINT);
+                let mut outcome = exercise(root);
+                if written {
+                    outcome.add(scribble(root, seed));
+                }
                 unmount()?;
                 let class = if outcome.errors > 0 {
                     "errors"
@@ -192,12 +210,15 @@ fn work(args: &Args) -> Result<()> {
                     "clean"
                 };
                 format!(
-                    "{class} objects={} errors={}",
+                    "{how} {class} objects={} errors={}",
                     outcome.objects, outcome.errors
                 )
             }
         };
-        apply(&device, &original)?;
+        match written {
+            true => load(&base, &device)?,
+            false => apply(&device, &original)?,
+        }
         writeln!(out.lock(), "{seed} {verdict}")?;
     }
     Ok(())
