@@ -79,6 +79,25 @@ int kfs_bdev_rw(struct block_device *bdev, u64 pos, void *data, size_t len,
 	return error;
 }
 
+#ifdef CONFIG_BLK_DEV_ZONED
+static int kfs_note_zone(struct blk_zone *zone, unsigned int index, void *zones)
+{
+	((struct blk_zone *)zones)[index] = *zone;
+	return 0;
+}
+#endif
+
+/* The @nr zones from sector @sector on: how many of them there are, or an error. */
+int kfs_bdev_report_zones(struct block_device *bdev, sector_t sector, unsigned int nr,
+			  struct blk_zone *zones)
+{
+#ifdef CONFIG_BLK_DEV_ZONED
+	return blkdev_report_zones(bdev, sector, nr, kfs_note_zone, zones);
+#else
+	return -EOPNOTSUPP;
+#endif
+}
+
 bool kfs_bdev_zoned(struct block_device *bdev)
 {
 	return bdev_is_zoned(bdev);

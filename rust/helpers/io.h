@@ -17,6 +17,8 @@ unsigned int kfs_bdev_max_discard_sectors(struct block_device *bdev);
 loff_t kfs_bdev_nr_bytes(struct block_device *bdev);
 bool kfs_bdev_nonrot(struct block_device *bdev);
 bool kfs_bdev_read_only(struct block_device *bdev);
+int kfs_bdev_report_zones(struct block_device *bdev, sector_t sector, unsigned int nr,
+			  struct blk_zone *zones);
 bool kfs_bdev_zoned(struct block_device *bdev);
 int kfs_bdev_rw(struct block_device *bdev, u64 pos, void *data, size_t len,
 		blk_opf_t opf);

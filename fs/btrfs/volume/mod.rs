@@ -8,6 +8,7 @@
 //! * [`io`] reads, tries the other copies where one is bad, and repairs it; it writes all copies.
 //! * [`alloc`] finds places for new chunks.
 //! * [`supers`] ends a commit: flushes the devices, then writes [`new_super`] to all of them.
+//! * [`zoned`] finds the superblocks of zoned devices.
 //! * [`writable`] decides whether a volume may be written, and whether enough devices are left.
 //!
 //! # Life of a volume
@@ -66,6 +67,7 @@ pub(crate) mod stats;
 pub(crate) mod superblock;
 mod supers;
 mod writable;
+mod zoned;
 
 pub(crate) use alloc::{NewChunk, OldChunk};
 pub(crate) use chunk_map::{Chunk, ChunkMap};

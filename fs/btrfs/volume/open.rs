@@ -135,6 +135,21 @@ fn check_identity(sb: &Superblock, identity: &Identity, log: &Log) -> Result {
     Ok(())
 }
 
+/// On zoned devices there are only zoned file systems, which are not written here.
+fn check_zoned(sb: &Superblock, opened: &[Opened], log: &Log) -> Result {
+    let zoned = sb.incompat().contains(Incompat::ZONED);
+    for Opened { device, .. } in opened {
+        if !zoned && device.bdev().is_some_and(|bdev| bdev.is_zoned()) {
+            log.error(format_args!(
+                "zoned: mode not enabled but zoned device found: {}",
+                device.path()
+            ));
+            return Err(EINVAL);
+        }
+    }
+    Ok(())
+}
+
 impl Volume {
     /// Opens the devices of a file system and reads its superblock.
     ///
@@ -168,6 +183,7 @@ impl Volume {
         ));
         superblock::check(&superblock, &options, &log)?;
         check_identity(&superblock, &identity, &log)?;
+        check_zoned(&superblock, &opened, &log)?;
         if options.writable {
             check_any_writable(opened.iter().map(|opened| &opened.device), &log)?;
         }

@@ -394,16 +394,6 @@ impl Entries {
     fn scan(&mut self, path: &CStr, for_mount: bool) -> Result<Option<Place>> {
         // Not claimed: mkfs or a mount may be at work on the device, and only looks matter here.
         let bdev = BlockDevice::open_path(path, OpenMode::Read, Claim::Shared)?;
-        if bdev.is_zoned() && for_mount {
-            print_general(
-                Level::Error,
-                format_args!(
-                    "device {} is zoned, which is not supported",
-                    Bytes(path.to_bytes())
-                ),
-            );
-            return Err(EOPNOTSUPP);
-        }
         let sb = superblock::read(&bdev, 0)?;
         let dev = bdev.dev();
         drop(bdev);

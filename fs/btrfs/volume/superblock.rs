@@ -2,7 +2,7 @@
 
 //! Reading superblocks and deciding whether a file system may be mounted with one.
 
-use super::{csum::Checksum, log::Log, OpenOptions};
+use super::{csum::Checksum, log::Log, zoned, OpenOptions};
 use btrfs_format::{
     superblock::{
         mirror_offset,
@@ -17,9 +17,7 @@ use kfs::block::{BlockDevice, KBuf};
 use kfs::mem::GFP_NOFAIL;
 
 /// The features that file systems may have here; with others they are refused.
-///
-/// Zoned file systems keep their superblocks in log zones, which are not read yet.
-pub(crate) const SUPPORTED: Incompat = Incompat::STABLE.difference(Incompat::ZONED);
+pub(crate) const SUPPORTED: Incompat = Incompat::STABLE;
 
 /// The features that can be turned on while a file system is mounted.
 pub(crate) const SAFE_SET: Incompat = Incompat::EXTENDED_IREF;
@@ -62,13 +60,26 @@ impl Deref for SuperBuf {
 /// `EINVAL` if there is none: the device is too small, or has something else there. Checks no more
 /// than magic and position, which is enough to ask for UUIDs.
 pub(super) fn read(bdev: &BlockDevice, mirror: usize) -> Result<SuperBuf> {
+    // What the superblock says of its place, also where it is in a log.
     let offset = mirror_offset(mirror).ok_or(EINVAL)?;
+    let place = match bdev.is_zoned() {
+        false => offset,
+        true if mirror == 0 => {
+            zoned::newest_superblock(bdev, |at| Ok(read_at(bdev, at, offset)?.generation()))?
+        }
+        true => return Err(EINVAL),
+    };
+    read_at(bdev, place, offset)
+}
+
+/// Reads the superblock at `place`, of which the one that is meant says that it is at `offset`.
+fn read_at(bdev: &BlockDevice, place: u64, offset: u64) -> Result<SuperBuf> {
     let mut buf = KBuf::new(SUPER_SIZE, GFP_NOFAIL)?;
-    match offset.checked_add(u64::try_from(SUPER_SIZE)?) {
+    match place.checked_add(u64::try_from(SUPER_SIZE)?) {
         Some(end) if end < bdev.size() => {}
         _ => return Err(EINVAL),
     }
-    bdev.read_sync(offset, &mut buf)?;
+    bdev.read_sync(place, &mut buf)?;
     let sb = SuperBuf::copy_of(&buf)?;
     if !sb.has_magic() || sb.bytenr.get() != offset {
         return Err(EINVAL);

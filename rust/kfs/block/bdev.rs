@@ -115,6 +115,56 @@ pub enum Claim<'a> {
     Exclusive(Holder<'a>),
 }
 
+/// What has become of a zone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ZoneState {
+    /// Written in any order.
+    Conventional,
+    /// Nothing has been written to it.
+    Empty,
+    /// Written up to some place.
+    Open,
+    /// Written to its end, or closed for good.
+    Full,
+}
+
+/// A zone of a zoned device. Units are bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Zone {
+    /// Where it begins.
+    pub start: u64,
+    /// How much can be written to it.
+    pub capacity: u64,
+    /// Where writing goes on; arbitrary unless the zone is open.
+    pub written: u64,
+    /// What has become of it.
+    pub state: ZoneState,
+}
+
+impl Zone {
+    fn from_raw(zone: &bindings::blk_zone) -> Self {
+        let bytes = |sectors: u64| sectors.saturating_mul(SECTOR_SIZE as u64);
+        let (kind, condition) = (u32::from(zone.type_), u32::from(zone.cond));
+        let state = if kind == bindings::blk_zone_type_BLK_ZONE_TYPE_CONVENTIONAL {
+            ZoneState::Conventional
+        } else {
+            match condition {
+                bindings::blk_zone_cond_BLK_ZONE_COND_EMPTY => ZoneState::Empty,
+                bindings::blk_zone_cond_BLK_ZONE_COND_IMP_OPEN
+                | bindings::blk_zone_cond_BLK_ZONE_COND_EXP_OPEN
+                | bindings::blk_zone_cond_BLK_ZONE_COND_CLOSED => ZoneState::Open,
+                _ => ZoneState::Full,
+            }
+        };
+        Self {
+            start: bytes(zone.start),
+            capacity: bytes(zone.capacity),
+            written: bytes(zone.wp),
+            state,
+        }
+    }
+}
+
 /// An open block device; closed when dropped.
 ///
 /// # Invariants
@@ -256,6 +306,29 @@ impl BlockDevice {
     pub fn is_zoned(&self) -> bool {
         // SAFETY: By the type invariant the device is valid.
         unsafe { bindings::kfs_bdev_zoned(self.as_raw()) }
+    }
+
+    /// The zones from the one that begins at byte `pos` on. `ENXIO` if there are fewer,
+    /// `EOPNOTSUPP` if the device is not zoned.
+    pub fn zones<const N: usize>(&self, pos: u64) -> Result<[Zone; N]> {
+        let sector = pos / SECTOR_SIZE as u64;
+        let mut zones = [bindings::blk_zone::default(); N];
+        // SAFETY: By the type invariant the device is valid; there is room for that many zones.
+        let found = unsafe {
+            bindings::kfs_bdev_report_zones(
+                self.as_raw(),
+                sector,
+                u32::try_from(N)?,
+                zones.as_mut_ptr(),
+            )
+        };
+        if found < 0 {
+            return Err(Error::from_errno(found));
+        }
+        match usize::try_from(found)? {
+            found if found == N => Ok(zones.each_ref().map(Zone::from_raw)),
+            _ => Err(ENXIO),
+        }
     }
 
     /// Whether it can discard.

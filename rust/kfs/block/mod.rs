@@ -21,7 +21,7 @@ mod iobuf;
 mod plug;
 
 pub use crate::mem::KBuf;
-pub use bdev::{BlockDevice, Claim, DevNum, Holder, OpenMode};
+pub use bdev::{BlockDevice, Claim, DevNum, Holder, OpenMode, Zone, ZoneState};
 pub use engine::Engine;
 pub use io::{Io, IoDone, IoFlags, Op};
 pub use iobuf::{IoBuf, Segment};
