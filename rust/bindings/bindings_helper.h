@@ -20,6 +20,7 @@
 #include <linux/fs.h>
 #include <linux/fs_context.h>
 #include <linux/fs_parser.h>
+#include <linux/fsverity.h>
 #include <linux/iomap.h>
 #include <linux/iversion.h>
 #include <linux/kobject.h>

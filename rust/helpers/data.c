@@ -5,6 +5,7 @@
  * Sorted alphabetically; prototypes are in data.h, which bindgen reads.
  */
 
+#include <linux/fsverity.h>
 #include <linux/highmem.h>
 
 #include "data.h"
@@ -12,6 +13,34 @@
 void kfs_folio_copy_in(struct folio *folio, size_t off, const char *from, size_t len)
 {
 	memcpy_to_folio(folio, off, from, len);
+}
+
+void kfs_folio_end_read(struct folio *folio, bool success)
+{
+	folio_end_read(folio, success);
+}
+
+struct page *kfs_folio_file_page(struct folio *folio, pgoff_t index)
+{
+	return folio_file_page(folio, index);
+}
+
+/* Whether bytes of a locked folio are what fs-verity says, where the file has it. */
+bool kfs_folio_is_verified(struct folio *folio, size_t off, size_t len)
+{
+	struct fsverity_info *info = fsverity_get_info(folio->mapping->host);
+
+	return !info || fsverity_verify_blocks(info, folio, len, off);
+}
+
+loff_t kfs_folio_pos(struct folio *folio)
+{
+	return folio_pos(folio);
+}
+
+size_t kfs_folio_size(struct folio *folio)
+{
+	return folio_size(folio);
 }
 
 ssize_t kfs_generic_write_sync(struct kiocb *iocb, ssize_t count)
@@ -47,6 +76,21 @@ void kfs_sb_end_pagefault(struct super_block *sb)
 void kfs_sb_start_pagefault(struct super_block *sb)
 {
 	sb_start_pagefault(sb);
+}
+
+int kfs_verity_measure(struct file *file, unsigned long arg)
+{
+	return fsverity_ioctl_measure(file, (void __user *)arg);
+}
+
+int kfs_verity_open(struct inode *inode, struct file *file)
+{
+	return fsverity_file_open(inode, file);
+}
+
+int kfs_verity_read_metadata(struct file *file, unsigned long arg)
+{
+	return fsverity_ioctl_read_metadata(file, (const void __user *)arg);
 }
 
 struct file *kfs_vmf_file(struct vm_fault *vmf)

@@ -8,6 +8,11 @@
 #include <linux/writeback.h>
 
 void kfs_folio_copy_in(struct folio *folio, size_t off, const char *from, size_t len);
+void kfs_folio_end_read(struct folio *folio, bool success);
+struct page *kfs_folio_file_page(struct folio *folio, pgoff_t index);
+bool kfs_folio_is_verified(struct folio *folio, size_t off, size_t len);
+loff_t kfs_folio_pos(struct folio *folio);
+size_t kfs_folio_size(struct folio *folio);
 ssize_t kfs_generic_write_sync(struct kiocb *iocb, ssize_t count);
 void kfs_inode_dio_begin(struct inode *inode);
 void kfs_inode_dio_end(struct inode *inode);
@@ -15,6 +20,9 @@ void kfs_mapping_set_error(struct address_space *mapping, int error);
 void kfs_mapping_set_stable_writes(struct address_space *mapping);
 void kfs_sb_end_pagefault(struct super_block *sb);
 void kfs_sb_start_pagefault(struct super_block *sb);
+int kfs_verity_measure(struct file *file, unsigned long arg);
+int kfs_verity_open(struct inode *inode, struct file *file);
+int kfs_verity_read_metadata(struct file *file, unsigned long arg);
 struct file *kfs_vmf_file(struct vm_fault *vmf);
 
 #endif

@@ -11,6 +11,7 @@
 //!
 //! A read uses at most one buffer of [`BUFFER`] bytes at a time.
 
+use btrfs_format::inode::InodeFlags;
 use btrfs_format::types::Logical;
 use core::ops::Range;
 use kernel::iov::{IovIterDest, IovIterSource};
@@ -44,7 +45,9 @@ pub(crate) fn read(
     let data = inode.data();
     let sector = data.fs().sector_size();
     let wanted = u64::try_from(to.len())?;
-    if pos % sector != 0 || wanted % sector != 0 {
+    // What is verified is folios.
+    let verity = data.flags().contains(InodeFlags::RO_VERITY);
+    if verity || pos % sector != 0 || wanted % sector != 0 {
         return Ok(0);
     }
     if nowait {

@@ -192,6 +192,7 @@ pub(crate) fn vfs_flags(flags: InodeFlags) -> kfs::fs::InodeFlags {
         (InodeFlags::APPEND, kfs::fs::InodeFlags::APPEND),
         (InodeFlags::NOATIME, kfs::fs::InodeFlags::NOATIME),
         (InodeFlags::DIRSYNC, kfs::fs::InodeFlags::DIRSYNC),
+        (InodeFlags::RO_VERITY, kfs::fs::InodeFlags::VERITY),
     ];
     let mut out = kfs::fs::InodeFlags::NONE;
     for (flag, vfs) in table {

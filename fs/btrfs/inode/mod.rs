@@ -24,6 +24,7 @@ pub(crate) mod facts;
 pub(crate) mod load;
 pub(crate) mod orphan;
 pub(crate) mod store;
+pub(crate) mod verity;
 
 use btrfs_format::inode::InodeFlags;
 use btrfs_format::types::{Generation, Ino, TreeId};

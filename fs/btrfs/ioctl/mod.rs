@@ -23,13 +23,21 @@ mod subvol;
 mod trim;
 pub(crate) mod user;
 
-use kernel::{ioctl::_IOR, prelude::*};
+use kernel::{
+    ioctl::{_IOR, _IOWR},
+    prelude::*,
+};
 use kfs::fs::{capable, Capability, File};
 
 use crate::vfs::Btrfs;
 
 /// `FS_IOC_GETVERSION`: the generation of the inode.
 const GETVERSION: u32 = _IOR::<usize>(0x76, 1);
+
+/// `FS_IOC_MEASURE_VERITY`: the digest of a file with verity.
+const MEASURE_VERITY: u32 = _IOWR::<[u8; 4]>(0x66, 134);
+/// `FS_IOC_READ_VERITY_METADATA`.
+const READ_VERITY_METADATA: u32 = _IOWR::<[u64; 5]>(0x66, 135);
 
 /// `EPERM` for whoever does not administer the machine (`CAP_SYS_ADMIN`).
 fn require_admin() -> Result {
@@ -84,6 +92,8 @@ pub(crate) fn run(file: &File<Btrfs>, cmd: u32, arg: usize) -> Result<isize> {
         services::SYNC => services::sync(inode.super_block()),
         services::SHUTDOWN => services::shutdown(inode.super_block(), arg),
         services::WAIT_SYNC => services::wait_sync(fs, arg),
+        MEASURE_VERITY => file.measure_verity(arg),
+        READ_VERITY_METADATA => file.read_verity_metadata(arg),
         trim::FITRIM => trim::fitrim(fs, arg),
         GETVERSION => user::write(arg, &inode.generation()).map(|()| 0),
         _ => Err(refused::refuse(file, cmd)),

@@ -34,6 +34,8 @@ type VolArgs = [u8; 4096];
 type Refusal = (u32, Who, Error);
 
 const REFUSED: &[Refusal] = &[
+    // FS_IOC_ENABLE_VERITY
+    (_IOW::<[u8; 128]>(0x66, 133), Who::Anybody, EROFS),
     // SNAP_CREATE, SNAP_CREATE_V2
     (_IOW::<VolArgs>(0x94, 1), Who::InDirectory, EROFS),
     (_IOW::<VolArgs>(0x94, 23), Who::InDirectory, EROFS),

@@ -20,7 +20,8 @@ mod super_ops;
 mod tests;
 mod xattr;
 
-use kfs::fs::{ExportOps, INode, SuperBlock, TypeSlot, XattrHandlers};
+use crate::inode::verity;
+use kfs::fs::{ExportOps, INode, SuperBlock, TypeSlot, VerityOps, XattrHandlers};
 
 /// The file system type.
 pub(crate) struct Btrfs;
@@ -42,6 +43,11 @@ pub(crate) static SLOT: TypeSlot = TypeSlot::new();
 /// The operations on file handles.
 pub(crate) fn export_ops() -> ExportOps<Btrfs> {
     ExportOps::new::<export::Handles>()
+}
+
+/// What knows the metadata of files with verity.
+pub(crate) fn verity_ops() -> VerityOps<Btrfs> {
+    VerityOps::new::<verity::Metadata>()
 }
 
 /// The handlers of extended attributes.

@@ -14,7 +14,7 @@ use kfs::fs::{
     seq_escape, FileSystem, FsContext, FsFlags, New, Param, Params, SbFlags, StatFs, SuperBlock,
 };
 
-use super::{export_ops, xattr_handlers, Btrfs, BtrfsInode, BtrfsSuper};
+use super::{export_ops, verity_ops, xattr_handlers, Btrfs, BtrfsInode, BtrfsSuper};
 use crate::inode::{load, orphan, store, Inode, InodeKey};
 use crate::mount::{self, Fs, MountContext};
 use crate::space::statfs;
@@ -79,6 +79,7 @@ impl FileSystem for Btrfs {
         sb.set_id(fs.log().name().as_bytes());
         sb.set_xattr_handlers(xattr_handlers());
         sb.set_export_ops(export_ops());
+        sb.set_verity_ops(verity_ops());
         let window = sb.readahead().saturating_mul(devices);
         sb.set_readahead(window.clamp(LEAST_READAHEAD, MOST_READAHEAD));
         fs.clear_one_shot_options();

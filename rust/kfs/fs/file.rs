@@ -55,6 +55,23 @@ impl<T: FileSystem> File<T> {
         unsafe { bindings::kfs_file_dentry(self.as_raw()) }
     }
 
+    /// `FS_IOC_MEASURE_VERITY` with what user space passed: tells the digest of a file with verity.
+    pub fn measure_verity(&self, arg: usize) -> Result<isize> {
+        // SAFETY: An open file; the argument is checked as an address of user space.
+        let ret = unsafe { bindings::kfs_verity_measure(self.as_raw(), arg as c_ulong) };
+        to_result(ret).map(|()| 0)
+    }
+
+    /// `FS_IOC_READ_VERITY_METADATA` with what user space passed; returns the number of bytes.
+    pub fn read_verity_metadata(&self, arg: usize) -> Result<isize> {
+        // SAFETY: As above.
+        let ret = unsafe { bindings::kfs_verity_read_metadata(self.as_raw(), arg as c_ulong) };
+        match ret {
+            0.. => Ok(ret as isize),
+            error => Err(Error::from_errno(error)),
+        }
+    }
+
     /// The id mapping of the mount it was opened through.
     pub fn idmap(&self) -> &IdMap {
         // SAFETY: By the type invariant; an open file holds its mount.
@@ -395,6 +412,11 @@ impl<O: FileOperations> FileTable<O> {
     unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
         // SAFETY: Called by the VFS with a file that is being opened.
         let ret = unsafe { bindings::generic_file_open(inode, file) };
+        if ret != 0 {
+            return ret;
+        }
+        // SAFETY: As above.
+        let ret = unsafe { bindings::kfs_verity_open(inode, file) };
         if ret != 0 {
             return ret;
         }

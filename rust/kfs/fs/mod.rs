@@ -60,6 +60,7 @@ mod super_block;
 mod super_ops;
 mod symlink;
 mod types;
+mod verity;
 mod xattr;
 
 pub use acl::{AclType, PosixAcl};
@@ -87,6 +88,7 @@ pub use stat::{KStat, StatFs, StatQuery};
 pub use super_block::{FileSystem, InodeKey, InternalWrite, New, Ready, SbFlags, SuperBlock};
 pub use symlink::{LinkOperations, LinkOps};
 pub use types::{current_time, mode, DType, DeviceNumber, Timespec};
+pub use verity::{VerityOperations, VerityOps};
 pub use xattr::{XattrBuf, XattrHandler, XattrHandlers, XattrList, XattrOperations, XattrSet};
 
 use kernel::error::Result;

@@ -55,6 +55,9 @@ impl InodeFlags {
     pub const IMMUTABLE: Self = Self(bindings::S_IMMUTABLE);
     /// Changes of a directory are synchronous.
     pub const DIRSYNC: Self = Self(bindings::S_DIRSYNC);
+    /// A file whose data is verified when it is read, and never changes; see
+    /// [`VerityOperations`](super::VerityOperations).
+    pub const VERITY: Self = Self(bindings::S_VERITY);
 }
 
 impl InodeFlags {
@@ -62,7 +65,8 @@ impl InodeFlags {
         | bindings::S_NOATIME
         | bindings::S_APPEND
         | bindings::S_IMMUTABLE
-        | bindings::S_DIRSYNC;
+        | bindings::S_DIRSYNC
+        | bindings::S_VERITY;
 
     /// Sets these flags of `inode` and clears the others that there are here.
     ///

@@ -144,9 +144,20 @@ impl FolioRange {
         })
     }
 
-    /// Reports that the whole range is filled, or why it is not.
+    /// Reports that the whole range is filled, or why it is not. What fs-verity does not vouch for,
+    /// although it should, is `EIO`.
     pub fn finish(self, result: Result) {
         let this = ManuallyDrop::new(self);
+        let result = result.and_then(|()| {
+            // SAFETY: By the type invariant the folio is locked, and the range, which lies in it, is
+            // filled.
+            match unsafe {
+                bindings::kfs_folio_is_verified(this.folio.as_ptr(), this.off, this.len)
+            } {
+                true => Ok(()),
+                false => Err(EIO),
+            }
+        });
         let error = result.err().map_or(0, Error::to_errno);
         // SAFETY: By the type invariant the bytes are pending in a read of the locked folio and
         // stood for by this value alone, which ends here.
