@@ -4,8 +4,9 @@
 //!
 //! bench-report PLOT.svg <MEASUREMENTS
 //!
-//! Each line of the measurements is `PAIR CPUS MODULE WORKLOAD VALUE UNIT`. A ratio says how many
-//! times as good the Rust module is as the one in C, from runs next to each other.
+//! Each line of the measurements is `PAIR CPUS MODULE WORKLOAD VALUE UNIT [CPU]`, CPU in seconds of
+//! processor time. MODULE is `c` or `rust`, or another file system to compare with. A ratio says how
+//! many times as good the Rust module is as the one in C, from runs next to each other.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -17,6 +18,10 @@ struct Row {
     order: usize,
     unit: String,
     pairs: BTreeMap<u32, [Option<f64>; 2]>,
+    /// The same of processor time.
+    cpu: BTreeMap<u32, [Option<f64>; 2]>,
+    /// Processor time of other file systems, by their names.
+    others: BTreeMap<String, f64>,
 }
 
 /// The numbers of a finished row.
@@ -29,6 +34,15 @@ struct Summary {
     /// Smallest, median and largest ratio.
     ratio: [f64; 3],
     pairs: usize,
+    cpu: Option<Cpu>,
+}
+
+/// Seconds of processor time.
+struct Cpu {
+    c: f64,
+    rust: f64,
+    ratio: [f64; 3],
+    others: BTreeMap<String, f64>,
 }
 
 fn median(values: &[f64]) -> f64 {
@@ -46,6 +60,7 @@ fn parse(text: &str) -> BTreeMap<(String, String), Row> {
     let mut rows: BTreeMap<(String, String), Row> = BTreeMap::new();
     for line in text.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
+        let (words, cpu) = words.split_at(words.len().min(6));
         let [pair, cpus, module, name, value, unit] = words[..] else {
             continue;
         };
@@ -60,9 +75,38 @@ fn parse(text: &str) -> BTreeMap<(String, String), Row> {
                 unit: unit.into(),
                 ..Row::default()
             });
-        row.pairs.entry(pair).or_default()[usize::from(module == "rust")] = Some(value);
+        let cpu = cpu.first().and_then(|cpu| cpu.parse().ok());
+        if !["c", "rust"].contains(&module) {
+            row.others.extend(cpu.map(|cpu| (module.into(), cpu)));
+            continue;
+        }
+        let which = usize::from(module == "rust");
+        row.pairs.entry(pair).or_default()[which] = Some(value);
+        row.cpu.entry(pair).or_default()[which] = cpu;
     }
     rows
+}
+
+/// The pairs of which both values are known.
+fn whole(pairs: &BTreeMap<u32, [Option<f64>; 2]>) -> Vec<(f64, f64)> {
+    pairs
+        .values()
+        .filter_map(|[c, rust]| (*c).zip(*rust))
+        .collect()
+}
+
+fn column(pairs: &[(f64, f64)], f: fn(&(f64, f64)) -> f64) -> f64 {
+    median(&pairs.iter().map(f).collect::<Vec<_>>())
+}
+
+/// Smallest, median and largest ratio.
+fn ratios(pairs: &[(f64, f64)], more_is_better: bool) -> [f64; 3] {
+    let ratios: Vec<f64> = pairs
+        .iter()
+        .map(|(c, rust)| if more_is_better { rust / c } else { c / rust })
+        .collect();
+    let fold = |f: fn(f64, f64) -> f64| ratios.iter().copied().fold(f64::NAN, f);
+    [fold(f64::min), median(&ratios), fold(f64::max)]
 }
 
 fn summarize(rows: BTreeMap<(String, String), Row>) -> Vec<Summary> {
@@ -70,30 +114,68 @@ fn summarize(rows: BTreeMap<(String, String), Row>) -> Vec<Summary> {
     rows.sort_by_key(|((cpus, _), row)| (cpus.clone(), row.order));
     let mut out = Vec::new();
     for ((cpus, name), row) in rows {
-        let pairs: Vec<(f64, f64)> = row
-            .pairs
-            .values()
-            .filter_map(|[c, rust]| (*c).zip(*rust))
-            .collect();
+        let (pairs, cpu) = (whole(&row.pairs), whole(&row.cpu));
         if pairs.is_empty() {
             continue;
         }
-        let more_is_better = row.unit.ends_with("/s");
-        let ratios: Vec<f64> = pairs
-            .iter()
-            .map(|(c, rust)| if more_is_better { rust / c } else { c / rust })
-            .collect();
-        let column = |f: fn(&(f64, f64)) -> f64| median(&pairs.iter().map(f).collect::<Vec<_>>());
-        let fold = |f: fn(f64, f64) -> f64| ratios.iter().copied().fold(ratios[0], f);
+        // Clocks tick, and what took no time cannot be compared.
+        let measurable = cpu.iter().all(|(c, rust)| *c > 0.0 && *rust > 0.0);
+        let cpu = (measurable && !cpu.is_empty()).then(|| Cpu {
+            c: column(&cpu, |pair| pair.0),
+            rust: column(&cpu, |pair| pair.1),
+            ratio: ratios(&cpu, false),
+            others: row.others,
+        });
         out.push(Summary {
             cpus,
             name,
+            c: column(&pairs, |pair| pair.0),
+            rust: column(&pairs, |pair| pair.1),
+            ratio: ratios(&pairs, row.unit.ends_with("/s")),
             unit: row.unit,
-            c: column(|pair| pair.0),
-            rust: column(|pair| pair.1),
-            ratio: [fold(f64::min), median(&ratios), fold(f64::max)],
             pairs: pairs.len(),
+            cpu,
         });
+    }
+    out
+}
+
+/// Processor time, and what of it is more than tmpfs takes.
+fn cpu_table(rows: &[Summary]) -> String {
+    let with_cpu = |row: &&Summary| row.cpu.is_some();
+    if !rows.iter().any(|row| with_cpu(&row)) {
+        return String::new();
+    }
+    let others = ["tmpfs", "ext4", "xfs"];
+    let mut out = format!(
+        "\nProcessor time of the guest's kernel, seconds\n{:<5}{:<22}{:>8}{:>8}{:>7}  {:<13}",
+        "CPUs", "workload", "C", "Rust", "ratio", "min .. max"
+    );
+    for other in others {
+        let _ = write!(out, "{other:>8}");
+    }
+    out.push('\n');
+    for row in rows {
+        let Some(cpu) = &row.cpu else {
+            continue;
+        };
+        let [min, mid, max] = cpu.ratio;
+        let _ = write!(
+            out,
+            "{:<5}{:<22}{:>8.2}{:>8.2}{mid:>7.2}  {:<13}",
+            row.cpus,
+            row.name,
+            cpu.c,
+            cpu.rust,
+            format!("{min:.2} .. {max:.2}")
+        );
+        for other in others {
+            let _ = match cpu.others.get(other) {
+                Some(value) => write!(out, "{value:>8.2}"),
+                None => write!(out, "{:>8}", "-"),
+            };
+        }
+        out.push_str(if mid < 1.0 { "  slower\n" } else { "\n" });
     }
     out
 }
@@ -179,7 +261,7 @@ fn main() -> Result<()> {
     let mut text = String::new();
     std::io::stdin().read_to_string(&mut text)?;
     let rows = summarize(parse(&text));
-    print!("{}", table(&rows));
+    print!("{}{}", table(&rows), cpu_table(&rows));
     let slower = rows.iter().filter(|row| row.ratio[1] < 1.0).count();
     println!(
         "{} of {} rows at least as good as C",
