@@ -194,15 +194,23 @@ impl MountContext {
             None => old,
         };
         let read_only = cx.is_rdonly();
+        let tree = fs.has_compat_ro(CompatRo::FREE_SPACE_TREE);
         new.check(
             read_only,
-            fs.has_compat_ro(CompatRo::FREE_SPACE_TREE),
+            tree,
             fs.has_compat_ro(CompatRo::BLOCK_GROUP_TREE),
             &mut ToLog(log),
         )?;
         check_features(&fs.volume().superblock(), !read_only, log)?;
+        let becomes_writable = sb.is_rdonly() && !read_only;
+        if !becomes_writable && !new.keeps_space_as(tree) {
+            log.warn(format_args!(
+                "remount supports changing free space tree only from RO to RW"
+            ));
+            new.keep_space_as(tree, fs.has_space_cache_v1());
+        }
         match (sb.is_rdonly(), read_only) {
-            (true, false) => fs.make_writable()?,
+            (true, false) => fs.make_writable(&new)?,
             (false, true) => {
                 // Nobody can write any more, but what was written is only in memory.
                 sb.sync_inodes_for_remount();

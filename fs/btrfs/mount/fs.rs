@@ -16,7 +16,7 @@ use kfs::block::DevNum;
 
 use super::data_options::DataOptions;
 use super::options::{Flags, Options};
-use super::writable;
+use super::{space_cache, writable};
 use crate::space::statfs::{self, Counts, DeviceSpace};
 use crate::space::{Settings, Space, Summary};
 use crate::subvol::{delete, path, SubvolTable};
@@ -108,6 +108,8 @@ impl Fs {
     /// Replaces the options.
     pub(super) fn set_options(&self, options: Options) {
         *self.options.lock() = options.with_data(DataOptions::PLAIN);
+        self.volume.set_barriers(!options.has(Flags::NOBARRIER));
+        self.txn.set_interval(options.commit_interval);
         self.space.set_settings(space_settings(&options));
     }
 
@@ -116,20 +118,23 @@ impl Fs {
         self.options.lock().clear_one_shot();
     }
 
-    /// Begins to take changes, after a mount or remount for writing.
+    /// Begins to take changes, after a mount or remount for writing with these options.
     ///
     /// Fails, with a message, where the devices or what is on them forbid writing.
-    pub(super) fn make_writable(&self) -> Result {
-        writable::check(self)?;
-        self.volume
-            .set_barriers(!self.options().has(Flags::NOBARRIER));
+    pub(super) fn make_writable(&self, options: &Options) -> Result {
+        writable::check(self, options)?;
+        self.volume.set_barriers(!options.has(Flags::NOBARRIER));
         self.volume.set_writable()?;
         self.check_dev_extents()
             .inspect_err(|_| self.volume.set_read_only())?;
         self.space.reassess()?;
         self.roots.cache().verifier().set_writable(true);
-        self.txn.set_interval(self.options().commit_interval);
+        self.txn.set_interval(options.commit_interval);
         self.txn.begin()?;
+        space_cache::settle(self, options).inspect_err(|_| {
+            // The reason was told.
+            let _ = self.make_read_only();
+        })?;
         delete::resume(self);
         writable::spoil_quotas(self)
     }

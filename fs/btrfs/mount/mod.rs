@@ -17,6 +17,7 @@ mod open;
 pub(crate) mod options;
 pub(crate) mod show;
 mod source;
+mod space_cache;
 mod spec;
 #[cfg(CONFIG_KUNIT = "y")]
 mod tests;

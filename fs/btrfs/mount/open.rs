@@ -69,7 +69,7 @@ pub(crate) fn open(
         .and_then(|()| open_trees(&volume, holder, &options))
         .and_then(|roots| finish(volume.clone(), roots, options))
         .and_then(|fs| match writable {
-            true => fs.make_writable().map(|()| fs),
+            true => fs.make_writable(&options).map(|()| fs),
             false => Ok(fs),
         });
     result.inspect_err(|e| {

@@ -393,6 +393,17 @@ impl Options {
         }
     }
 
+    /// Whether the options want a free space tree where there is one, and only there.
+    pub(crate) fn keeps_space_as(&self, tree: bool) -> bool {
+        self.has(Flags::FREE_SPACE_TREE) == tree
+    }
+
+    /// Makes the options want what there is.
+    pub(crate) fn keep_space_as(&mut self, tree: bool, v1: bool) {
+        self.put(Flags::FREE_SPACE_TREE, tree && !v1);
+        self.put(Flags::SPACE_CACHE, v1);
+    }
+
     /// Turns on what the devices make reasonable, unless it was decided.
     pub(crate) fn adopt_devices(&mut self, rotating: bool, discardable: bool, zoned: bool) {
         if !self.has(Flags::NOSSD) && !rotating {

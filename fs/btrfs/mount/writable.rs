@@ -13,15 +13,16 @@ use btrfs_format::types::TreeId;
 use kernel::prelude::*;
 
 use super::fs::{is_rescue, Fs};
+use super::options::Options;
 use crate::txn::Demand;
 
 /// Fails, with a message, where something forbids writing.
-pub(super) fn check(fs: &Fs) -> Result {
+pub(super) fn check(fs: &Fs, options: &Options) -> Result {
     let refuse = |error: Error, why: &str| {
         fs.log().error(format_args!("{why}, mount with -o ro"));
         Err(error)
     };
-    if is_rescue(&fs.options()) {
+    if is_rescue(options) {
         return refuse(EINVAL, "rescue options are set");
     }
     if fs.volume().superblock().log_root().is_some() {

@@ -50,7 +50,7 @@ impl Space {
         if found.used.get() != used {
             return Err("other bytes used");
         }
-        let Some(tree) = self.roots.standard().free_space.as_ref() else {
+        let Some(tree) = self.roots.free_space() else {
             return Ok(());
         };
         let map = fill::from_free_space(&tree.view(), group, self.sectorsize);

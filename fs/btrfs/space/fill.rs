@@ -118,7 +118,7 @@ fn add_bitmap(map: &mut ExtentMap, start: u64, len: u64, bits: &[u8], sectorsize
     Ok(())
 }
 
-/// Reads the extent tree: what lies between extents is free.
+/// Reads the extent tree: what lies between extents is free, but for the places of superblocks.
 ///
 /// `EUCLEAN` if extents overlap or leave the group.
 pub(super) fn from_extents(
@@ -126,6 +126,15 @@ pub(super) fn from_extents(
     group: &BlockGroup,
     nodesize: u64,
 ) -> Result<ExtentMap> {
+    let mut map = gaps(tree, group, nodesize)?;
+    exclude(&mut map, group)?;
+    Ok(map)
+}
+
+/// What lies between the extents of a group.
+///
+/// `EUCLEAN` if extents overlap or leave the group.
+pub(super) fn gaps(tree: &TreeView, group: &BlockGroup, nodesize: u64) -> Result<ExtentMap> {
     let mut map = ExtentMap::new();
     let mut behind = group.start().get();
     let mut cursor = tree.seek(Key::new(behind, 0, 0))?;
@@ -148,6 +157,5 @@ pub(super) fn from_extents(
         cursor.next()?;
     }
     add(&mut map, behind, group.end().saturating_sub(behind))?;
-    exclude(&mut map, group)?;
     Ok(map)
 }

@@ -46,6 +46,7 @@ pub(crate) mod group;
 pub(crate) mod info;
 pub(crate) mod load;
 pub(crate) mod policy;
+mod rebuild;
 pub(crate) mod reserve;
 pub(crate) mod statfs;
 pub(crate) mod summary;
@@ -66,7 +67,7 @@ use btrfs_format::superblock::CompatRo;
 use btrfs_format::types::Logical;
 use group::{Inner, Loaded};
 use kernel::prelude::*;
-use kernel::sync::atomic::Atomic;
+use kernel::sync::atomic::{Atomic, Relaxed};
 use kernel::sync::{new_mutex, new_spinlock, Arc, Mutex, SpinLock};
 use kfs::arc_cell::ArcCell;
 use kfs::mem::until_memory;
@@ -78,10 +79,11 @@ use crate::volume::Volume;
 /// [`statfs::global_reserve`].
 pub(crate) fn wanted_reserve(volume: &Volume, roots: &Roots, free_space_tree: bool) -> u64 {
     let standard = roots.standard();
+    let free_space = roots.free_space();
     let trees = [
         standard.extent.as_ref(),
         standard.csum.as_ref(),
-        standard.free_space.as_ref(),
+        free_space.as_ref(),
         standard.block_group.as_ref(),
     ];
     let mut used = [0; 4];
@@ -127,6 +129,8 @@ pub(crate) struct Space {
     /// One per kind of block group.
     infos: KVec<Arc<Info>>,
     table: ArcCell<GroupTable>,
+    /// What the free space tree says is used; not while it is made anew.
+    trusts_free_space: Atomic<bool>,
     /// Guards changes of the table.
     #[pin]
     changing: Mutex<()>,
@@ -171,6 +175,7 @@ impl Space {
                 nodesize: u64::from(geometry.nodesize),
                 infos: found.infos,
                 table: ArcCell::new(),
+                trusts_free_space: Atomic::new(true),
                 changing <- new_mutex!((), "btrfs-groups"),
                 flusher <- new_spinlock!(None, "btrfs-flusher"),
                 sink <- new_spinlock!(None, "btrfs-chunk-sink"),
@@ -278,8 +283,8 @@ impl Space {
         let compat_ro = self.volume.superblock().compat_ro();
         let valid = CompatRo::FREE_SPACE_TREE.union(CompatRo::FREE_SPACE_TREE_VALID);
         let standard = self.roots.standard();
-        let free_space = standard.free_space.as_ref();
-        if let Some(tree) = free_space.filter(|_| compat_ro.contains(valid)) {
+        let trusted = self.trusts_free_space.load(Relaxed) && compat_ro.contains(valid);
+        if let Some(tree) = self.roots.free_space().filter(|_| trusted) {
             match fill::from_free_space(&tree.view(), group, self.sectorsize) {
                 Ok(map) if map.free() == expected => return Ok(map),
                 Err(error) if error == ENOMEM => return Err(error),

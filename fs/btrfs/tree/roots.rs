@@ -13,10 +13,10 @@ use btrfs_format::superblock::{CompatRo, Incompat, Superblock};
 use btrfs_format::types::{objectid, Generation, Logical, TreeId};
 use core::fmt;
 use kernel::{
-    new_mutex,
+    new_mutex, new_spinlock,
     prelude::*,
     rbtree::{RBTree, RBTreeNode},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, SpinLock},
 };
 
 use super::block::Expect;
@@ -52,8 +52,8 @@ pub(crate) struct Standard {
     pub(crate) csum: Option<Arc<LiveTree>>,
     /// Device extents, statistics and replace state.
     pub(crate) device: Option<Arc<LiveTree>>,
-    /// Free space, if kept in a tree.
-    pub(crate) free_space: Option<Arc<LiveTree>>,
+    /// Free space, if kept in a tree; only until [`Roots`] has it.
+    free_space: Option<Arc<LiveTree>>,
     /// Block groups, if not in the extent tree.
     pub(crate) block_group: Option<Arc<LiveTree>>,
     /// Quotas, if enabled.
@@ -75,6 +75,9 @@ pub(crate) struct Roots {
     root_dir: u64,
     /// Which backup is in use, if the superblock's own roots could not be.
     backup: Option<usize>,
+    /// It comes and goes with mount options.
+    #[pin]
+    free_space: SpinLock<Option<Arc<LiveTree>>>,
     /// Subvolumes that were asked for, by id.
     #[pin]
     subvols: Mutex<RBTree<u64, Arc<LiveTree>>>,
@@ -130,7 +133,8 @@ impl Roots {
                 backup = Some(index);
             }
         }
-        let (tree, standard) = result?;
+        let (tree, mut standard) = result?;
+        let free_space = standard.free_space.take();
         let init = pin_init!(Self {
             cache: cache.clone(),
             chunk,
@@ -139,6 +143,7 @@ impl Roots {
             block_groups_apart: superblock.compat_ro().contains(CompatRo::BLOCK_GROUP_TREE),
             root_dir: superblock.root_dir_objectid.get(),
             backup,
+            free_space <- new_spinlock!(free_space, "btrfs-free-space-root"),
             subvols <- new_mutex!(RBTree::new(), "btrfs-subvols"),
         });
         Arc::pin_init(init, GFP_KERNEL)
@@ -162,6 +167,24 @@ impl Roots {
     /// The other standard trees.
     pub(crate) fn standard(&self) -> &Standard {
         &self.standard
+    }
+
+    /// The free space tree, if there is one.
+    pub(crate) fn free_space(&self) -> Option<Arc<LiveTree>> {
+        self.free_space.lock().clone()
+    }
+
+    /// Makes a free space tree that has no block yet, as [`Self::create`] does.
+    pub(crate) fn create_free_space(&self, item: RootItem) -> Result<Arc<LiveTree>> {
+        let view = TreeView::empty(self.cache.clone(), TreeId::FREE_SPACE_TREE)?;
+        let tree = LiveTree::new(view, item, 0)?;
+        *self.free_space.lock() = Some(tree.clone());
+        Ok(tree)
+    }
+
+    /// Takes the free space tree out: from now on nobody finds it.
+    pub(crate) fn take_free_space(&self) -> Option<Arc<LiveTree>> {
+        self.free_space.lock().take()
     }
 
     /// The tree with the block group items: one of its own, or the extent tree.
@@ -198,7 +221,7 @@ impl Roots {
     /// As [`Self::get`], but finds subvolumes too that were deleted and not dropped yet.
     pub(crate) fn get_even_dead(&self, id: TreeId) -> Result<Arc<LiveTree>> {
         if let Some(root) = self.find_standard(id) {
-            return Ok(root.clone());
+            return Ok(root);
         }
         if !id.is_fstree() {
             return Err(ENOENT);
@@ -256,21 +279,24 @@ impl Roots {
         drop(known);
     }
 
-    fn find_standard(&self, id: TreeId) -> Option<&Arc<LiveTree>> {
+    fn find_standard(&self, id: TreeId) -> Option<Arc<LiveTree>> {
         let standard = &self.standard;
-        match id {
+        if id == TreeId::FREE_SPACE_TREE {
+            return self.free_space();
+        }
+        let found = match id {
             TreeId::ROOT_TREE => Some(&self.tree),
             TreeId::CHUNK_TREE => Some(&self.chunk),
             TreeId::EXTENT_TREE => standard.extent.as_ref(),
             TreeId::CSUM_TREE => standard.csum.as_ref(),
             TreeId::DEV_TREE => standard.device.as_ref(),
-            TreeId::FREE_SPACE_TREE => standard.free_space.as_ref(),
             TreeId::BLOCK_GROUP_TREE => standard.block_group.as_ref(),
             TreeId::QUOTA_TREE => standard.quota.as_ref(),
             TreeId::UUID_TREE => standard.uuid.as_ref(),
             TreeId::DATA_RELOC => standard.data_reloc.as_ref(),
             _ => None,
-        }
+        };
+        found.cloned()
     }
 
     /// The subvolume to mount when none is named.

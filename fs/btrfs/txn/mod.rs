@@ -61,6 +61,7 @@ use crate::tree::{LiveTree, Roots};
 use crate::volume::Volume;
 use born::BornMap;
 use chunks::Groups;
+use commit::free_space::Conversion;
 use demand::Total;
 use pins::Pins;
 use progress::Progress;
@@ -87,6 +88,7 @@ struct Open {
     /// Data extents that were written.
     born: BornMap,
     groups: Groups,
+    conversion: Conversion,
     /// The superblock is to be written even if nothing else is.
     forced: bool,
     total: Total,
@@ -139,6 +141,7 @@ impl Txn {
             dirty: KVVec::new(),
             born: BornMap::default(),
             groups: Groups::default(),
+            conversion: Conversion::default(),
             forced: false,
             total: Total::default(),
             paid: space.no_metadata(),

@@ -16,6 +16,7 @@ use super::super::chunks::Groups;
 use super::super::Txn;
 use super::blocks::Blocks;
 use super::close::Books;
+use super::free_space::Conversion;
 use super::freeze::Frozen;
 use super::look::Look;
 use super::pending::Pending;
@@ -60,7 +61,9 @@ pub(super) struct Applied {
     pub(super) chunk_changes: Option<Collected>,
     /// Block groups that were made and removed.
     pub(super) groups: Groups,
-    /// A subvolume that was dropped to its end.
+    /// How free space is kept from now on.
+    pub(super) conversion: Conversion,
+    /// A subvolume, or the free space tree, that was dropped to its end.
     pub(super) gone: Option<Arc<LiveTree>>,
     pub(super) bytes: usize,
     pub(super) born: Arc<BornMap>,
@@ -125,7 +128,10 @@ impl Frozen {
             }
             trees.push(tree, GFP_NOFAIL)?;
         }
-        let dropping = txn.drop_some(&mut work, &trees)?;
+        let dropping = match self.conversion.drop_tree(&mut work)? {
+            None => txn.drop_some(&mut work, &trees)?,
+            dropping => dropping,
+        };
         let mut books = Books::new(txn, work, trees)?;
         for (id, changes) in kept.iter() {
             preload(&mut books, *id, changes)?;
@@ -135,6 +141,7 @@ impl Frozen {
             Some(dropping) => books.note_dropping(dropping)?,
             None => None,
         };
+        self.conversion.build_tree(txn, &mut books, &self.groups)?;
         books.change_groups(&self.groups)?;
         books.close(&self.born)?;
         txn.space.end_commit();
@@ -151,6 +158,7 @@ impl Frozen {
             changes,
             chunk_changes,
             groups: self.groups,
+            conversion: self.conversion,
             gone,
             bytes: self.bytes,
             born: self.born,

@@ -69,7 +69,7 @@ impl<'a> Books<'a> {
         };
         let _ = pending(standard.extent.as_ref())?;
         let csum = pending(standard.csum.as_ref())?;
-        let free_space = pending(standard.free_space.as_ref())?;
+        let free_space = pending(txn.roots.free_space().as_ref())?;
         let groups = pending(standard.block_group.as_ref())?;
         let root = pending(Some(txn.roots.tree()))?.ok_or(EIO)?;
         let incompat = txn.volume.superblock().incompat();

@@ -37,6 +37,13 @@ pub(super) struct Dropping {
     done: bool,
 }
 
+impl Dropping {
+    /// One of which nothing is left.
+    pub(super) fn ended(tree: Tree) -> Self {
+        Self { tree, done: true }
+    }
+}
+
 impl Txn {
     /// Drops a deleted subvolume, in the background. Nobody may change it any more.
     pub(crate) fn drop_tree(&self, tree: Arc<LiveTree>) -> Result {
@@ -134,7 +141,7 @@ fn first_part(work: &mut Work, tree: &Tree, root: RootPtr) -> Result<Part> {
 }
 
 /// Lets go of the root block if it is a leaf without items.
-fn drop_empty(work: &mut Work, tree: &Tree, root: RootPtr) -> Result<bool> {
+pub(super) fn drop_empty(work: &mut Work, tree: &Tree, root: RootPtr) -> Result<bool> {
     let at = BlockPtr {
         logical: root.logical,
         generation: root.generation,

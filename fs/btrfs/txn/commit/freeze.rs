@@ -12,6 +12,7 @@ use super::super::born::BornMap;
 use super::super::chunks::Groups;
 use super::super::demand::Total;
 use super::super::Txn;
+use super::free_space::Conversion;
 use crate::space::MetaReservation;
 use crate::tree::{LiveTree, Overlay};
 
@@ -24,6 +25,7 @@ pub(in super::super) struct Frozen {
     pub(super) born: Arc<BornMap>,
     /// The block groups that it makes and removes.
     pub(super) groups: Groups,
+    pub(super) conversion: Conversion,
     /// What operations paid for its tree blocks.
     pub(super) paid: MetaReservation,
     /// Bytes of its overlays.
@@ -53,6 +55,7 @@ impl Txn {
         }
         open.dirty.clear();
         let groups = mem::take(&mut open.groups);
+        let conversion = mem::take(&mut open.conversion);
         open.forced = false;
         open.total = Total::default();
         mem::swap(&mut open.paid, &mut next_paid);
@@ -64,6 +67,7 @@ impl Txn {
             trees,
             born,
             groups,
+            conversion,
             paid: next_paid,
             bytes: self.bytes.load(Relaxed),
         })

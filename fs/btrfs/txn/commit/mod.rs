@@ -15,6 +15,8 @@
 //! is no failure: a commit waits for it ([`GFP_NOFAIL`](kfs::mem::GFP_NOFAIL), and
 //! [`until_memory`] around what reads).
 //!
+//! [`free_space`] makes and gives up the tree of that name.
+//!
 //! # Bounds
 //!
 //! Memory for the work blocks, one buffer each, and for the changes of the bookkeeping trees: a few
@@ -25,6 +27,7 @@ mod apply;
 mod blocks;
 mod close;
 mod drop;
+pub(super) mod free_space;
 mod freeze;
 mod look;
 mod pending;

@@ -165,7 +165,7 @@ impl Durable {
 impl Txn {
     /// Makes the global reserve as large as the trees of the new state want it.
     fn resize_reserve(&self) {
-        let free_space_tree = self.roots.standard().free_space.is_some();
+        let free_space_tree = self.roots.free_space().is_some();
         let bytes = space::wanted_reserve(&self.volume, &self.roots, free_space_tree);
         self.space.set_global_reserve(bytes);
     }

@@ -208,7 +208,8 @@ impl Store for Work {
         old: Option<&[u8]>,
         new: Option<&[u8]>,
     ) -> btrfs_batch::Result {
-        if !tree.is_fstree() {
+        // In the tree of roots, the caches of free space of version 1 are files.
+        if !tree.is_fstree() && tree != TreeId::ROOT_TREE {
             return Ok(());
         }
         self.deltas.item(tree, key, old, new)

@@ -92,6 +92,7 @@ impl Applied {
                 new.chunk_tree_change(key, data)?;
             }
         }
+        self.conversion.note(new.fields());
         new.set_backup(&roots);
         Ok(new)
     }
