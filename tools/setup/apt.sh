@@ -61,12 +61,21 @@ rust_packages() {
 	die "no rustc here, and apt has none of version $min_rustc or newer; see https://rustup.rs"
 }
 
+# The LLVM tools of rustc's LLVM, where they are missing.
+clang_needs() {
+	_major=$(llvm_major)
+	for _need in clang-$_major ld.lld-$_major:lld-$_major llvm-link-$_major:llvm-$_major; do
+		have "${_need%%:*}" || echo "${_need#*:}"
+	done
+}
+
 # What is missing, by package name; Rust and libclang by these words.
 missing_needs() {
 	for _need in $base_needs $([ -z "$want_x86" ] || echo "$x86_needs"); do
 		have "${_need%%:*}" || echo "${_need#*:}"
 	done
 	have cargo && have "${RUSTC:-rustc}" || echo RUST
+	[ -z "$want_clang" ] || clang_needs
 	libclang_found || echo LIBCLANG
 }
 

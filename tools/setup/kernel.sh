@@ -4,9 +4,21 @@
 # kernel_fragment ARCH FLAVOUR: prints the configuration fragment.
 kernel_fragment() {
 	cat "$top/tools/setup/config/$1.config" || return
-	if [ "$2" = debug ]; then
-		cat "$top/tools/setup/config/debug.config"
+	if [ "$2" != fast ]; then
+		cat "$top/tools/setup/config/$2.config"
 	fi
+}
+
+# llvm_major: the LLVM that rustc is made with.
+llvm_major() {
+	"${RUSTC:-rustc}" -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p'
+}
+
+# kernel_llvm FLAVOUR: the suffix of the LLVM tools that build it; nothing where gcc does.
+kernel_llvm() {
+	case $1 in
+	kasan | inline) echo "-$(llvm_major)" ;;
+	esac
 }
 
 # kernel_key ARCH FLAVOUR: what the build depends on, as a short hash.
@@ -15,7 +27,8 @@ kernel_key() {
 		kernel_fragment "$1" "$2"
 		cat "$source_dir/.package-version" "$top"/tools/setup/patches/*.patch
 		"${RUSTC:-rustc}" --version
-		gcc --version | head -n 1
+		_llvm=$(kernel_llvm "$2")
+		if [ -z "$_llvm" ]; then gcc --version; else "clang$_llvm" --version; fi | head -n 1
 	} | sha256sum | cut -c 1-10
 }
 
@@ -32,7 +45,8 @@ kernel_make() {
 	_arch=$2
 	shift 2
 	PATH=$tools_dir/bin:$PATH RUST_LIB_SRC=$(rust_lib_src) \
-		make -C "$source_dir" O="$_dir" ARCH="$_arch" LOCALVERSION= "$@"
+		make -C "$source_dir" O="$_dir" ARCH="$_arch" LOCALVERSION= \
+		${kernel_llvm_suffix:+LLVM="$kernel_llvm_suffix"} "$@"
 }
 
 # Options of the fragment that Kconfig did not grant.
@@ -69,6 +83,7 @@ kernel_configure() {
 
 # build_kernel ARCH FLAVOUR
 build_kernel() {
+	kernel_llvm_suffix=$(kernel_llvm "$2")
 	_key=$(kernel_key "$1" "$2")
 	kdir=$cache/kernels/$1-$2-$_key
 	if [ ! -e "$kdir/.complete" ]; then

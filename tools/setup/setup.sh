@@ -8,13 +8,14 @@
 #
 # usage: tools/setup/setup.sh [KERNEL]...
 #
-# KERNEL is um, um-debug (these two are the default), x86_64, x86_64-debug, or
-# none (everything but a kernel).
+# KERNEL is um, um-debug (these two are the default), x86_64, x86_64-debug, one
+# that clang builds (um-kasan, x86_64-kasan, x86_64-inline), or none (everything
+# but a kernel).
 #
 #        tools/setup/setup.sh --print KERNEL
 #
 # prints the build tree of a test kernel as a make or shell assignment list:
-# KDIR, RUST_LIB_SRC and TOOLS.
+# KDIR, RUST_LIB_SRC, TOOLS, and LLVM where clang builds it.
 set -eu
 
 top=$(dirname "$(dirname "$(dirname "$(readlink -f "$0")")")")
@@ -26,18 +27,19 @@ top=$(dirname "$(dirname "$(dirname "$(readlink -f "$0")")")")
 # split_kernel NAME: sets $arch and $flavour.
 split_kernel() {
 	case $1 in
-	um | um-debug | x86_64 | x86_64-debug) ;;
-	*) die "no such kernel: $1 (um, um-debug, x86_64, x86_64-debug)" ;;
+	um | x86_64) flavour=fast ;;
+	um-debug | um-kasan | x86_64-debug | x86_64-kasan | x86_64-inline) flavour=${1#*-} ;;
+	*) die "no such kernel: $1 ({um,x86_64}{,-debug,-kasan}, x86_64-inline)" ;;
 	esac
-	arch=${1%-debug}
-	if [ "$1" = "$arch" ]; then flavour=fast; else flavour=debug; fi
+	arch=${1%%-*}
 }
 
 print_settings() {
 	split_kernel "$1"
 	[ -e "$source_dir/.package-version" ] || die "no set-up yet: run tools/setup/setup.sh $1"
-	printf 'KDIR=%s\nRUST_LIB_SRC=%s\nTOOLS=%s\n' \
-		"$(kernel_dir "$arch" "$flavour")" "$(rust_lib_src)" "$tools_dir/bin"
+	printf 'KDIR=%s\nRUST_LIB_SRC=%s\nTOOLS=%s\nLLVM=%s\n' \
+		"$(kernel_dir "$arch" "$flavour")" "$(rust_lib_src)" "$tools_dir/bin" \
+		"$(kernel_llvm "$flavour")"
 }
 
 main() {
@@ -47,10 +49,14 @@ main() {
 	fi
 	[ $# -gt 0 ] || set -- um um-debug
 	want_x86=
+	want_clang=
 	for _kernel; do
 		case $_kernel in
 		none) continue ;;
 		x86_64*) want_x86=1 ;;
+		esac
+		case $_kernel in
+		*-kasan | *-inline) want_clang=1 ;;
 		esac
 		split_kernel "$_kernel"
 	done

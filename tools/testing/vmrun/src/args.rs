@@ -15,6 +15,8 @@ Runs COMMAND as root in a guest and passes its exit status on.
 
   --arch uml|x86_64       the test kernel (default: uml)
   --debug                 its debug flavour
+  --flavour fast|debug|kasan|inline
+                          this flavour of it
   --module rust|c|none|FILE.ko
                           the btrfs to load (default: rust, the module of this checkout)
   --disk SIZE|FILE[,ro]   a disk, empty or with the contents of FILE; listed in $DISKS
@@ -36,6 +38,18 @@ over, 99 the kernel reported an oops, a warning, a lock problem, a hung task or 
 pub enum Arch {
     Uml,
     X86_64,
+}
+
+/// How the test kernel is configured.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Flavour {
+    Fast,
+    /// Checks of locks, leaks, memory.
+    Debug,
+    /// Every access to memory is checked; built by clang.
+    Kasan,
+    /// Rust's C helpers are inlined; built by clang.
+    Inline,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -63,7 +77,7 @@ pub struct Share {
 #[derive(Debug)]
 pub struct Options {
     pub arch: Arch,
-    pub debug: bool,
+    pub flavour: Flavour,
     pub module: Module,
     pub disks: Vec<Disk>,
     /// Sizes of the RAM disks in bytes.
@@ -163,7 +177,7 @@ fn env(value: OsString) -> Result<(String, OsString)> {
 pub fn parse(argv: impl Iterator<Item = OsString>, shell: bool) -> Result<Options> {
     let mut options = Options {
         arch: Arch::Uml,
-        debug: false,
+        flavour: Flavour::Fast,
         module: Module::Rust,
         disks: Vec::new(),
         ram: Vec::new(),
@@ -222,10 +236,10 @@ impl IntoOwned for lexopt::Arg<'_> {
 
 fn option(options: &mut Options, name: String, parser: &mut lexopt::Parser) -> Result<()> {
     match name.as_str() {
-        "--debug" => options.debug = true,
+        "--debug" => options.flavour = Flavour::Debug,
         "--no-report" => options.report = false,
-        "--arch" | "--module" | "--disk" | "--ram" | "--ramdisk" | "--mem" | "--cpus"
-        | "--timeout" | "--share" | "--env" | "--append" | "--log" => {
+        "--arch" | "--flavour" | "--module" | "--disk" | "--ram" | "--ramdisk" | "--mem"
+        | "--cpus" | "--timeout" | "--share" | "--env" | "--append" | "--log" => {
             let value = parser.value().map_err(usage)?;
             option_with_value(options, &name, value)?;
         }
@@ -241,6 +255,15 @@ fn option_with_value(options: &mut Options, name: &str, value: OsString) -> Resu
                 Some("uml" | "um") => Arch::Uml,
                 Some("x86_64") => Arch::X86_64,
                 _ => return Err("vm: --arch is uml or x86_64".into()),
+            }
+        }
+        "--flavour" => {
+            options.flavour = match value.to_str() {
+                Some("fast") => Flavour::Fast,
+                Some("debug") => Flavour::Debug,
+                Some("kasan") => Flavour::Kasan,
+                Some("inline") => Flavour::Inline,
+                _ => return Err("vm: --flavour is fast, debug, kasan or inline".into()),
             }
         }
         "--module" => options.module = module(value)?,
@@ -294,7 +317,7 @@ mod tests {
     #[test]
     fn the_command_keeps_its_own_options() {
         let options = parse(words("--debug --ram 1M ls --debug -l"), false).unwrap();
-        assert!(options.debug);
+        assert_eq!(options.flavour, Flavour::Debug);
         assert_eq!(options.command, ["ls", "--debug", "-l"]);
         let options = parse(words("--module none -- --odd --name"), false).unwrap();
         assert_eq!(options.command, ["--odd", "--name"]);

@@ -2,7 +2,7 @@
 
 //! One run: prepares the directory, starts the guest, watches it, judges the result.
 
-use crate::args::{Arch, Module, Options};
+use crate::args::{Arch, Flavour, Module, Options};
 use crate::console::{feed, pump, Channel, RawTerminal};
 use crate::disk::{images, Image};
 use crate::paths::{self, Kernel};
@@ -257,7 +257,8 @@ fn write_init(plan: &Plan<'_>, module: Option<&Path>) -> Result<()> {
     };
     let uml = options.arch == Arch::Uml;
     set("vm_arch", if uml { "uml" } else { "x86_64" });
-    set("vm_debug", if options.debug { "1" } else { "" });
+    let debug = options.flavour == Flavour::Debug;
+    set("vm_debug", if debug { "1" } else { "" });
     set("vm_rundir", &plan.rundir.path().to_string_lossy());
     set(
         "vm_modroot",

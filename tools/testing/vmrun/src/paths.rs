@@ -2,7 +2,7 @@
 
 //! Where the checkout, the cache and the test kernels are.
 
-use crate::args::{Arch, Module, Options};
+use crate::args::{Arch, Flavour, Module, Options};
 use crate::Result;
 use std::env;
 use std::path::{Path, PathBuf};
@@ -38,15 +38,19 @@ pub fn cache() -> Result<PathBuf> {
 
 /// The test kernel: `$BTRFS_KDIR`, or what set-up built.
 pub fn kernel(options: &Options) -> Result<Kernel> {
-    let (name, image) = match (options.arch, options.debug) {
-        (Arch::Uml, false) => ("um", "linux"),
-        (Arch::Uml, true) => ("um-debug", "linux"),
-        (Arch::X86_64, false) => ("x86_64", "arch/x86/boot/bzImage"),
-        (Arch::X86_64, true) => ("x86_64-debug", "arch/x86/boot/bzImage"),
+    let (arch, image) = match options.arch {
+        Arch::Uml => ("um", "linux"),
+        Arch::X86_64 => ("x86_64", "arch/x86/boot/bzImage"),
+    };
+    let name = match options.flavour {
+        Flavour::Fast => arch.to_string(),
+        Flavour::Debug => format!("{arch}-debug"),
+        Flavour::Kasan => format!("{arch}-kasan"),
+        Flavour::Inline => format!("{arch}-inline"),
     };
     let dir = match env::var_os("BTRFS_KDIR") {
         Some(dir) => PathBuf::from(dir),
-        None => cache()?.join(name),
+        None => cache()?.join(&name),
     };
     let dir = dir.canonicalize().map_err(|_| {
         format!(
