@@ -9,6 +9,7 @@
 #include <linux/blkdev.h>
 #include <linux/cred.h>
 #include <linux/dcache.h>
+#include <linux/fsnotify.h>
 #include <linux/iversion.h>
 #include <linux/kthread.h>
 #include <linux/pagemap.h>
@@ -68,9 +69,19 @@ void kfs_file_accessed(struct file *file)
 	file_accessed(file);
 }
 
+bool kfs_file_is_dsync(struct file *file)
+{
+	return (iocb_flags(file) & IOCB_DSYNC) || IS_SYNC(file_inode(file));
+}
+
 struct mnt_idmap *kfs_file_mnt_idmap(struct file *file)
 {
 	return file_mnt_idmap(file);
+}
+
+void kfs_fsnotify_modify(struct file *file)
+{
+	fsnotify_modify(file);
 }
 
 gid_t kfs_i_gid_read(const struct inode *inode)
@@ -114,6 +125,11 @@ void kfs_inode_get_times(const struct inode *inode, struct timespec64 *atime,
 bool kfs_inode_is_new(struct inode *inode)
 {
 	return inode_state_read_once(inode) & I_NEW;
+}
+
+bool kfs_inode_is_swapfile(struct inode *inode)
+{
+	return IS_SWAPFILE(inode);
 }
 
 void kfs_inode_set_bytes(struct inode *inode, loff_t bytes)
@@ -178,4 +194,10 @@ bool kfs_set_cached_link(struct inode *inode, char *link)
 void kfs_super_set_uuid(struct super_block *sb, const u8 *uuid, unsigned int len)
 {
 	super_set_uuid(sb, uuid, len);
+}
+
+/* Whether the current task may write @len bytes at @pos. */
+int kfs_verify_write(struct file *file, loff_t pos, size_t len)
+{
+	return rw_verify_area(WRITE, file, &pos, len);
 }

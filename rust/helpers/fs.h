@@ -20,7 +20,9 @@ bool kfs_dir_emit(struct dir_context *ctx, const char *name, int namelen, u64 in
 bool kfs_dir_emit_dots(struct file *file, struct dir_context *ctx);
 bool kfs_fatal_signal_pending(void);
 void kfs_file_accessed(struct file *file);
+bool kfs_file_is_dsync(struct file *file);
 struct mnt_idmap *kfs_file_mnt_idmap(struct file *file);
+void kfs_fsnotify_modify(struct file *file);
 gid_t kfs_i_gid_read(const struct inode *inode);
 void kfs_i_gid_write(struct inode *inode, gid_t gid);
 loff_t kfs_i_size_read(const struct inode *inode);
@@ -30,6 +32,7 @@ void kfs_i_uid_write(struct inode *inode, uid_t uid);
 void kfs_inode_get_times(const struct inode *inode, struct timespec64 *atime,
 			 struct timespec64 *mtime, struct timespec64 *ctime);
 bool kfs_inode_is_new(struct inode *inode);
+bool kfs_inode_is_swapfile(struct inode *inode);
 void kfs_inode_set_bytes(struct inode *inode, loff_t bytes);
 void kfs_inode_set_iversion_queried(struct inode *inode, u64 version);
 void kfs_inode_set_times(struct inode *inode, const struct timespec64 *atime,
@@ -41,5 +44,6 @@ void kfs_posix_acl_release(struct posix_acl *acl);
 void kfs_seq_escape(struct seq_file *m, const char *s, const char *esc);
 bool kfs_set_cached_link(struct inode *inode, char *link);
 void kfs_super_set_uuid(struct super_block *sb, const u8 *uuid, unsigned int len);
+int kfs_verify_write(struct file *file, loff_t pos, size_t len);
 
 #endif

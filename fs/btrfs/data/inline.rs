@@ -71,6 +71,31 @@ pub(super) fn prepare(inode: &BtrfsInode, range: &Range<u64>, folios: &Folios) -
         .flatten()
 }
 
+/// Makes `packed`, which unpacks to `size` bytes, all that is in the file. Nothing of it is dirty or
+/// in flight; the inode lock is held for writing.
+///
+/// `Ok(false)`: that cannot be in an item; nothing has changed.
+pub(super) fn replace_all(
+    inode: &BtrfsInode,
+    size: u64,
+    compression: Compression,
+    packed: &[u8],
+) -> Result<bool> {
+    let fs = inode.data().fs();
+    let body = u64::try_from(fs.volume().geometry().body_size())?;
+    let limit = fs.options().max_inline;
+    let limit = limit.min(body.saturating_sub(25 + HEADER));
+    let len = u64::try_from(packed.len())?;
+    let old = u64::try_from(inode.size())?;
+    if size > fs.sector_size() || size < old || len > limit || len >= fs.sector_size() {
+        return Ok(false);
+    }
+    let item = Inline::new(size, compression, packed).ok_or(ENOMEM)?;
+    inode.set_size(i64::try_from(size)?);
+    put(inode, item)?;
+    Ok(true)
+}
+
 impl Inline {
     fn new(size: u64, compression: Compression, data: &[u8]) -> Option<Self> {
         let header = usize::try_from(HEADER).ok()?;

@@ -64,6 +64,7 @@ pub(super) fn find(inode: &Inode, range: &Range<u64>) -> Result<(Option<Target>,
         disk,
         disk_len: len,
         ram: len,
+        skip: 0,
         compression: Compression::None,
         within: Some((extent, prealloc)),
     };

@@ -9,7 +9,7 @@
 //! ([`inline`]), compressed runs ([`compress`]), an old place ([`inplace`]) or a new one), and
 //! writes it: an *ordered* extent ([`ordered`]). When all of that has arrived, items are put in
 //! place of the old ones ([`replace`]), and only then the folios are let go. Direct writes
-//! ([`direct`]) are ordered extents as well.
+//! ([`direct`]), and what comes compressed ([`encoded`]), are ordered extents as well.
 //!
 //! # Invariants
 //!
@@ -41,6 +41,7 @@ pub(crate) mod cache;
 mod compress;
 pub(crate) mod decode;
 pub(crate) mod direct;
+pub(crate) mod encoded;
 pub(crate) mod extent;
 pub(crate) mod fallocate;
 pub(crate) mod fiemap;

@@ -38,6 +38,8 @@ pub(super) struct Target {
     pub(super) disk_len: u64,
     /// Bytes once unpacked.
     pub(super) ram: u64,
+    /// How many of the unpacked ones are before those of the file.
+    pub(super) skip: u64,
     /// How it is compressed.
     pub(super) compression: Compression,
     /// In an extent that was allocated before, and has items: which one, and whether it was never
@@ -52,6 +54,7 @@ impl Target {
             disk: range.logical,
             disk_len: range.len,
             ram: range.len,
+            skip: 0,
             compression: Compression::None,
             within: None,
         }
@@ -359,7 +362,7 @@ impl Ordered {
                 compression: self.target.compression,
                 disk_bytenr: self.target.disk,
                 disk_num_bytes: self.target.disk_len,
-                offset: skipped,
+                offset: self.target.skip.saturating_add(skipped),
                 num_bytes,
             },
             Some((whole, _)) => {

@@ -204,6 +204,7 @@ impl Piece {
             disk: range.logical,
             disk_len,
             ram: len,
+            skip: 0,
             compression: packer.kind(),
             within: None,
         };

@@ -12,11 +12,15 @@ use crate::{
     vfs::{Btrfs, BtrfsInode},
 };
 use btrfs_format::{
+    inode::Timespec,
     key::{item, Key},
     root::RootRef,
-    types::{Ino, TreeId},
+    types::{Ino, TreeId, Uuid},
 };
-use kernel::{ioctl::_IOW, prelude::*};
+use kernel::{
+    ioctl::{_IOW, _IOWR},
+    prelude::*,
+};
 use kfs::fs::{capable, Access, Capability, File, IdMap, NameToMake, NameToRemove};
 use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
@@ -30,6 +34,8 @@ pub(crate) const SNAP_DESTROY: u32 = _IOW::<VolArgs>(0x94, 15);
 pub(crate) const SNAP_DESTROY_V2: u32 = _IOW::<VolArgsV2>(0x94, 63);
 /// `BTRFS_IOC_SUBVOL_SETFLAGS`.
 pub(crate) const SUBVOL_SETFLAGS: u32 = _IOW::<u64>(0x94, 26);
+/// `BTRFS_IOC_SET_RECEIVED_SUBVOL`.
+pub(crate) const SET_RECEIVED_SUBVOL: u32 = _IOWR::<ReceivedArgs>(0x94, 37);
 /// `BTRFS_IOC_DEFAULT_SUBVOL`.
 pub(crate) const DEFAULT_SUBVOL: u32 = _IOW::<u64>(0x94, 19);
 /// `FS_IOC_SETFSLABEL`.
@@ -212,7 +218,61 @@ pub(crate) fn setflags(file: &File<Btrfs>, arg: usize) -> Result<isize> {
         return Err(EOPNOTSUPP);
     }
     let data = inode.data();
+    let _lock = inode.lock_exclusive();
     settings::set_readonly(data.fs(), data.subvol(), flags & RDONLY != 0)?;
+    Ok(0)
+}
+
+/// `struct btrfs_ioctl_received_subvol_args`.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct ReceivedArgs {
+    uuid: [u8; 16],
+    stransid: u64,
+    rtransid: u64,
+    stime: Time,
+    rtime: Time,
+    flags: u64,
+    reserved: [u64; 16],
+}
+
+const _: () = assert!(size_of::<ReceivedArgs>() == 200);
+
+/// `struct btrfs_ioctl_timespec`.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct Time {
+    sec: i64,
+    nsec: u32,
+    _pad: u32,
+}
+
+/// `SET_RECEIVED_SUBVOL`.
+pub(crate) fn set_received(file: &File<Btrfs>, arg: usize) -> Result<isize> {
+    let inode = file.inode();
+    let mut args: ReceivedArgs = user::read(arg)?;
+    if !file.idmap().owner_or_capable(inode) {
+        return Err(EPERM);
+    }
+    let write = file.want_write()?;
+    if inode.data().ino() != Ino::ROOT_DIR {
+        return Err(EINVAL);
+    }
+    let data = inode.data();
+    let (transid, now) = {
+        let _lock = inode.lock_exclusive();
+        let from = settings::Received {
+            uuid: Uuid::new(args.uuid),
+            stransid: args.stransid,
+            stime: Timespec::new(args.stime.sec, args.stime.nsec),
+        };
+        settings::set_received(data.fs(), data.subvol(), &from)?
+    };
+    drop(write);
+    args.rtransid = transid.get();
+    args.rtime.sec = i64::from_le_bytes(now.sec.get().to_le_bytes());
+    args.rtime.nsec = now.nsec.get();
+    user::write(arg, &args)?;
     Ok(0)
 }
 

@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Data as it is on the disk: `ENCODED_READ`.
+//! Data as it is on the disk: `ENCODED_READ` and `ENCODED_WRITE`.
 //!
-//! A compressed extent is handed out compressed and whole, together with which part of it the
+//! When read, a compressed extent is handed out compressed and whole, together with which part of it the
 //! file shows; everything else as it would be read, a bounded piece at a time.
 
 use super::{require_admin, user};
 use crate::{
     data::{
-        extent::{Packed, Place},
+        encoded::{self, Encoded},
+        extent::{Packed, Place, MAX_PACKED},
         located::Located,
         read,
     },
@@ -18,7 +19,11 @@ use btrfs_format::{
     file_extent::{Compression, FileExtent},
     key::Key,
 };
-use kernel::{ioctl::_IOR, prelude::*};
+use core::ops::Range;
+use kernel::{
+    ioctl::{_IOR, _IOW},
+    prelude::*,
+};
 use kfs::{
     block::IoBuf,
     fs::File,
@@ -29,6 +34,12 @@ use zerocopy_derive::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// `BTRFS_IOC_ENCODED_READ`.
 pub(crate) const ENCODED_READ: u32 = _IOR::<[u8; 128]>(0x94, 64);
+/// `BTRFS_IOC_ENCODED_READ_32`.
+pub(crate) const ENCODED_READ_32: u32 = _IOR::<[u8; 120]>(0x94, 64);
+/// `BTRFS_IOC_ENCODED_WRITE`.
+pub(crate) const ENCODED_WRITE: u32 = _IOW::<[u8; 128]>(0x94, 64);
+/// `BTRFS_IOC_ENCODED_WRITE_32`.
+pub(crate) const ENCODED_WRITE_32: u32 = _IOW::<[u8; 120]>(0x94, 64);
 
 /// Largest piece of plain data that one call returns.
 const MAX_PIECE: u64 = 128 << 10;
@@ -49,11 +60,21 @@ struct Wanted {
     flags: u64,
 }
 
-/// Its other fields, which say what was read.
+/// The same of a 32-bit program.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct Wanted32 {
+    iov: u32,
+    iovcnt: u32,
+    offset: i64,
+    flags: u64,
+}
+
+/// Its other fields, which say what was read, or is to be written.
 #[derive(Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 struct Answer {
-    /// Bytes of the file that what was read stands for.
+    /// Bytes of the file that the data stands for.
     len: u64,
     unencoded_len: u64,
     unencoded_offset: u64,
@@ -63,6 +84,39 @@ struct Answer {
 }
 
 const _: () = assert!(size_of::<Wanted>() + size_of::<Answer>() == 128);
+const _: () = assert!(size_of::<Wanted32>() + size_of::<Answer>() == 120);
+
+/// The sizes of what user space passes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Layout {
+    /// A program of this machine.
+    Native,
+    /// A 32-bit program, or one that passes its structure.
+    Small {
+        /// The vectors are as small as well.
+        vectors: bool,
+    },
+}
+
+impl Wanted {
+    /// Reads the structure; returns the address of what follows it, too.
+    fn read(arg: usize, layout: Layout) -> Result<(Self, usize)> {
+        let (wanted, size) = match layout {
+            Layout::Native => (user::read(arg)?, size_of::<Self>()),
+            Layout::Small { .. } => {
+                let small: Wanted32 = user::read(arg)?;
+                let wanted = Self {
+                    iov: usize::try_from(small.iov)?,
+                    iovcnt: usize::try_from(small.iovcnt)?,
+                    offset: small.offset,
+                    flags: small.flags,
+                };
+                (wanted, size_of::<Wanted32>())
+            }
+        };
+        Ok((wanted, arg.checked_add(size).ok_or(EFAULT)?))
+    }
+}
 
 /// `struct iovec`.
 #[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -72,25 +126,47 @@ struct Vector {
     len: usize,
 }
 
-/// Memory of user space, to be filled from its start.
-struct Target {
+/// The same of a 32-bit program.
+#[derive(Clone, Copy, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct Vector32 {
+    base: u32,
+    len: i32,
+}
+
+/// Memory of user space, to be filled or read from its start.
+struct Memory {
     vectors: KVec<Vector>,
     /// The first one that has room left.
     current: usize,
     room: u64,
 }
 
-impl Target {
+impl Memory {
     /// Reads the vectors. `EINVAL` for too many of them or too large ones.
-    fn read(wanted: &Wanted) -> Result<Self> {
+    fn read(wanted: &Wanted, layout: Layout) -> Result<Self> {
         if wanted.iovcnt > MAX_VECTORS {
             return Err(EINVAL);
         }
+        let small = layout == Layout::Small { vectors: true };
         let mut vectors = KVec::with_capacity(wanted.iovcnt, GFP_KERNEL)?;
         let mut room = 0u64;
         for index in 0..wanted.iovcnt {
-            let at = wanted.iov.checked_add(index * size_of::<Vector>());
-            let vector: Vector = user::read(at.ok_or(EFAULT)?)?;
+            let size = match small {
+                true => size_of::<Vector32>(),
+                false => size_of::<Vector>(),
+            };
+            let at = wanted.iov.checked_add(index * size).ok_or(EFAULT)?;
+            let vector = match small {
+                true => {
+                    let vector: Vector32 = user::read(at)?;
+                    Vector {
+                        base: usize::try_from(vector.base)?,
+                        len: usize::try_from(vector.len).map_err(|_| EINVAL)?,
+                    }
+                }
+                false => user::read(at)?,
+            };
             let len = i64::try_from(vector.len).map_err(|_| EINVAL)?;
             room = room.saturating_add(len.unsigned_abs());
             vectors.push(vector, GFP_KERNEL)?;
@@ -102,20 +178,36 @@ impl Target {
         })
     }
 
-    /// Writes `bytes` behind those that were written before.
-    fn write(&mut self, mut bytes: &[u8]) -> Result {
-        while !bytes.is_empty() {
+    /// Passes the next `len` bytes of user space on, in pieces: the address of each, and what
+    /// part of the `len` it is.
+    fn next(&mut self, len: usize, mut f: impl FnMut(usize, Range<usize>) -> Result) -> Result {
+        let mut done = 0;
+        while done < len {
             let vector = self.vectors.get_mut(self.current).ok_or(EFAULT)?;
-            let (now, later) = bytes.split_at(bytes.len().min(vector.len));
-            user::write_bytes(vector.base, now)?;
-            vector.base = vector.base.checked_add(now.len()).ok_or(EFAULT)?;
-            vector.len -= now.len();
+            let now = (len - done).min(vector.len);
+            f(vector.base, done..done + now)?;
+            vector.base = vector.base.checked_add(now).ok_or(EFAULT)?;
+            vector.len -= now;
             if vector.len == 0 {
                 self.current += 1;
             }
-            bytes = later;
+            done += now;
         }
         Ok(())
+    }
+
+    /// Writes `bytes` behind those that were written before.
+    fn write(&mut self, bytes: &[u8]) -> Result {
+        self.next(bytes.len(), |at, part| {
+            user::write_bytes(at, bytes.get(part).ok_or(EINVAL)?)
+        })
+    }
+
+    /// Fills `bytes` from behind those that were read before.
+    fn fill(&mut self, bytes: &mut [u8]) -> Result {
+        self.next(bytes.len(), |at, part| {
+            user::read_bytes(at, bytes.get_mut(part).ok_or(EINVAL)?)
+        })
     }
 }
 
@@ -124,21 +216,21 @@ struct Read<'a> {
     inode: &'a BtrfsInode,
     pos: u64,
     size: u64,
-    target: Target,
+    target: Memory,
     answer: Answer,
 }
 
 /// `ENCODED_READ`: returns the number of bytes written to the vectors; 0 at the file's end.
 ///
 /// `ENOBUFS` where a compressed extent does not fit the vectors.
-pub(crate) fn encoded_read(file: &File<Btrfs>, arg: usize) -> Result<isize> {
+pub(crate) fn encoded_read(file: &File<Btrfs>, arg: usize, layout: Layout) -> Result<isize> {
     require_admin()?;
-    let wanted: Wanted = user::read(arg)?;
+    let (wanted, behind) = Wanted::read(arg, layout)?;
     let inode = file.inode();
     if wanted.flags != 0 || !inode.is_reg() {
         return Err(EINVAL);
     }
-    let target = Target::read(&wanted)?;
+    let target = Memory::read(&wanted, layout)?;
     let mut request = Read {
         inode,
         pos: u64::try_from(wanted.offset).map_err(|_| EINVAL)?,
@@ -150,9 +242,75 @@ pub(crate) fn encoded_read(file: &File<Btrfs>, arg: usize) -> Result<isize> {
         0 => return Ok(0),
         _ => request.run()?,
     };
-    let behind = arg.checked_add(size_of::<Wanted>()).ok_or(EFAULT)?;
     user::write(behind, &request.answer)?;
     Ok(isize::try_from(done)?)
+}
+
+/// `ENCODED_WRITE`: returns the number of compressed bytes.
+pub(crate) fn encoded_write(file: &File<Btrfs>, arg: usize, layout: Layout) -> Result<isize> {
+    require_admin()?;
+    if !file.is_writable() {
+        return Err(EBADF);
+    }
+    let (wanted, behind) = Wanted::read(arg, layout)?;
+    let what: Answer = user::read(behind)?;
+    let inode = file.inode();
+    let visible = what.unencoded_len.checked_sub(what.unencoded_offset);
+    if wanted.flags != 0
+        || what.reserved != [0; 8]
+        || what.encryption != 0
+        || visible.is_none_or(|visible| what.len > visible)
+        || !inode.is_reg()
+    {
+        return Err(EINVAL);
+    }
+    let fs = inode.data().fs();
+    let compression = compression(what.compression, fs.sector_size())?;
+    let mut source = Memory::read(&wanted, layout)?;
+    let size = source.room;
+    if size == 0 {
+        return Ok(0);
+    }
+    file.check_write(wanted.offset, what.len)?;
+    let pos = u64::try_from(wanted.offset)?;
+    if what.len == 0 {
+        return Ok(0);
+    }
+    if size > u64::from(MAX_PACKED) {
+        return Err(EINVAL);
+    }
+    let mut data = KVVec::from_elem(0u8, usize::try_from(size)?, GFP_KERNEL)?;
+    source.fill(&mut data)?;
+    {
+        let _write = file.want_write()?;
+        encoded::write(
+            file,
+            Encoded {
+                pos,
+                len: what.len,
+                skip: what.unencoded_offset,
+                unpacked: what.unencoded_len,
+                compression,
+                data,
+            },
+        )?;
+        file.notify_modified();
+    }
+    if file.wants_sync() {
+        fs.txn().commit()?;
+    }
+    Ok(isize::try_from(size)?)
+}
+
+/// What user space calls `number`; see [`Read::name`].
+fn compression(number: u32, sector: u64) -> Result<Compression> {
+    let lzo = 3u32.saturating_add(sector.trailing_zeros().saturating_sub(12));
+    match number {
+        1 => Ok(Compression::Zlib),
+        2 => Ok(Compression::Zstd),
+        _ if number == lzo => Ok(Compression::Lzo),
+        _ => Err(EINVAL),
+    }
 }
 
 impl Read<'_> {
@@ -162,7 +320,10 @@ impl Read<'_> {
             return Ok(0);
         }
         let sector = self.inode.data().fs().sector_size();
-        let extent = self.inode.data().locate(self.pos - self.pos % sector)?;
+        let start = self.pos - self.pos % sector;
+        // Items only know of what was written.
+        self.inode.write_and_wait(start..i64::MAX as u64)?;
+        let extent = self.inode.data().locate(start)?;
         let end = extent.end.min(self.size);
         self.answer.len = end.checked_sub(self.pos).ok_or(EUCLEAN)?;
         match extent.place {

@@ -30,6 +30,7 @@ use kernel::{
 use kfs::fs::{capable, Capability, File};
 
 use crate::vfs::Btrfs;
+use encoded::Layout;
 
 /// `FS_IOC_GETVERSION`: the generation of the inode.
 const GETVERSION: u32 = _IOR::<usize>(0x76, 1);
@@ -47,6 +48,19 @@ fn require_admin() -> Result {
     }
 }
 
+fn small(vectors: bool) -> Layout {
+    Layout::Small { vectors }
+}
+
+/// Runs the command `cmd` of a 32-bit program on `file`.
+pub(crate) fn run_compat(file: &File<Btrfs>, cmd: u32, arg: usize) -> Result<isize> {
+    match cmd {
+        encoded::ENCODED_READ_32 => encoded::encoded_read(file, arg, small(true)),
+        encoded::ENCODED_WRITE_32 => encoded::encoded_write(file, arg, small(true)),
+        _ => run(file, cmd, arg),
+    }
+}
+
 /// Runs the command `cmd` on `file`. `ENOTTY`: there is no such command.
 pub(crate) fn run(file: &File<Btrfs>, cmd: u32, arg: usize) -> Result<isize> {
     let inode = file.inode();
@@ -61,12 +75,16 @@ pub(crate) fn run(file: &File<Btrfs>, cmd: u32, arg: usize) -> Result<isize> {
         change::SNAP_DESTROY_V2 => change::snap_destroy_v2(file, arg),
         change::SUBVOL_SETFLAGS => change::setflags(file, arg),
         change::DEFAULT_SUBVOL => change::default_subvol(file, arg),
+        change::SET_RECEIVED_SUBVOL => change::set_received(file, arg),
         change::SET_FSLABEL => change::set_fslabel(file, fs, arg),
         csums::GET_CSUMS => csums::get_csums(file, arg),
         device::DEV_INFO => device::dev_info(fs, arg),
         device::FS_INFO => device::fs_info(fs, arg),
         device::GET_DEV_STATS => device::get_dev_stats(fs, arg),
-        encoded::ENCODED_READ => encoded::encoded_read(file, arg),
+        encoded::ENCODED_READ => encoded::encoded_read(file, arg, Layout::Native),
+        encoded::ENCODED_WRITE => encoded::encoded_write(file, arg, Layout::Native),
+        encoded::ENCODED_READ_32 => encoded::encoded_read(file, arg, small(false)),
+        encoded::ENCODED_WRITE_32 => encoded::encoded_write(file, arg, small(false)),
         features::GET_FEATURES => features::get_features(fs, arg),
         features::GET_SUPPORTED_FEATURES => features::get_supported_features(arg),
         features::GET_FSLABEL => features::get_fslabel(fs, arg),

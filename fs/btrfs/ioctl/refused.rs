@@ -18,12 +18,8 @@ use kfs::fs::{capable, Capability, File};
 enum Who {
     /// `CAP_SYS_ADMIN`, else `EPERM`.
     Admin,
-    /// The owner of the file, else `EPERM`.
-    Owner,
     /// Whoever has a directory open; `ENOTDIR` for other files.
     InDirectory,
-    /// Whoever has the file open for writing; others `EBADF`.
-    Writer,
     Anybody,
 }
 
@@ -39,8 +35,6 @@ const REFUSED: &[Refusal] = &[
     // SNAP_CREATE, SNAP_CREATE_V2
     (_IOW::<VolArgs>(0x94, 1), Who::InDirectory, EROFS),
     (_IOW::<VolArgs>(0x94, 23), Who::InDirectory, EROFS),
-    // SET_RECEIVED_SUBVOL
-    (_IOWR::<[u8; 200]>(0x94, 37), Who::Owner, EROFS),
     // DEFRAG, DEFRAG_RANGE
     (_IOW::<VolArgs>(0x94, 2), Who::Anybody, EROFS),
     (_IOW::<[u8; 48]>(0x94, 16), Who::Anybody, EROFS),
@@ -59,8 +53,6 @@ const REFUSED: &[Refusal] = &[
     (_IOW::<[u8; 64]>(0x94, 44), Who::Admin, EROFS),
     // SET_FEATURES
     (_IOW::<[u8; 48]>(0x94, 57), Who::Admin, EROFS),
-    // ENCODED_WRITE: nobody has a file open for writing.
-    (_IOW::<[u8; 128]>(0x94, 64), Who::Writer, EROFS),
     // SCRUB, SEND, SUBVOL_SYNC_WAIT
     (_IOWR::<[u8; 1024]>(0x94, 27), Who::Admin, EOPNOTSUPP),
     (_IOW::<[u8; 72]>(0x94, 38), Who::Admin, EOPNOTSUPP),
@@ -74,10 +66,8 @@ pub(crate) fn refuse(file: &File<Btrfs>, cmd: u32) -> Error {
     };
     let inode = file.inode();
     match who {
-        Who::Admin | Who::Writer if !capable(Capability::SysAdmin) => EPERM,
-        Who::Owner if !file.idmap().owner_or_capable(inode) => EPERM,
+        Who::Admin if !capable(Capability::SysAdmin) => EPERM,
         Who::InDirectory if !inode.is_dir() => ENOTDIR,
-        Who::Writer if inode.super_block().is_rdonly() => EBADF,
         _ if *answer == EROFS && !inode.super_block().is_rdonly() => EOPNOTSUPP,
         _ => *answer,
     }

@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Settings of subvolumes: whether one is read-only, and which one is mounted by default.
+//! Settings of subvolumes: whether one is read-only, what it was received from, and which one is
+//! mounted by default.
 
 use btrfs_format::dir::{name_hash, DirItems, FileType};
+use btrfs_format::inode::Timespec;
 use btrfs_format::key::{item, Key};
 use btrfs_format::root::{RootFlags, RootItem};
 use btrfs_format::superblock::Incompat;
-use btrfs_format::types::TreeId;
+use btrfs_format::types::{Generation, TreeId, Uuid};
 use kernel::prelude::*;
 use kernel::sync::Arc;
 
-use super::Subvol;
+use super::{uuids, Subvol};
 use crate::dir::entries::{self, NewEntry};
 use crate::edits::{complete, copy, Edits};
 use crate::mount::Fs;
@@ -41,6 +43,57 @@ pub(crate) fn set_readonly(fs: &Fs, subvol: &Arc<Subvol>, readonly: bool) -> Res
     complete(fs, handle, "subvolume flags", |handle| edits.apply(handle))?;
     subvol.tree().set_readonly(readonly);
     fs.txn().commit()
+}
+
+/// What a subvolume was received from.
+pub(crate) struct Received {
+    pub(crate) uuid: Uuid,
+    /// The transaction of the source when it was sent, and its time.
+    pub(crate) stransid: u64,
+    pub(crate) stime: Timespec,
+}
+
+/// Notes what a subvolume was received from, and makes that durable; returns in which transaction and
+/// when. The inode lock of its root directory is held.
+///
+/// `EROFS`: the subvolume is read-only. `EOVERFLOW`: too many came from the same.
+pub(crate) fn set_received(
+    fs: &Fs,
+    subvol: &Arc<Subvol>,
+    from: &Received,
+) -> Result<(Generation, Timespec)> {
+    if subvol.is_readonly() {
+        return Err(EROFS);
+    }
+    let roots = fs.roots().tree();
+    let id = subvol.id();
+    let key = Key::new(id.get(), item::ROOT_ITEM, subvol.tree().key_offset());
+    let body = u64::try_from(fs.volume().geometry().body_size())?;
+    let handle = fs.txn().start(Demand::items(3, body.saturating_mul(2)))?;
+    let transid = handle.transid();
+    let now = kfs::fs::current_time();
+    let now = Timespec::new(now.sec, now.nsec);
+    let mut edits = Edits::new();
+    let stored = edits.get(roots, key)?.ok_or(EUCLEAN)?;
+    let mut stored = RootItem::parse(&stored).ok_or(EUCLEAN)?;
+    if stored.received_uuid != from.uuid {
+        let kind = item::UUID_RECEIVED_SUBVOL;
+        uuids::remove(fs, &mut edits, kind, stored.received_uuid, id)?;
+        if !from.uuid.is_nil() {
+            uuids::add(fs, &mut edits, kind, from.uuid, id)?;
+        }
+    }
+    stored.received_uuid = from.uuid;
+    stored.stransid = from.stransid.into();
+    stored.rtransid = transid.into();
+    stored.stime = from.stime;
+    stored.rtime = now;
+    edits.put(roots, key, copy(stored.to_disk())?)?;
+    complete(fs, handle, "received subvolume", |handle| {
+        edits.apply(handle)
+    })?;
+    fs.txn().commit()?;
+    Ok((transid, now))
 }
 
 /// Makes the subvolume `id` the one that is mounted when none is named.

@@ -11,6 +11,9 @@ use kernel::prelude::*;
 use crate::edits::Edits;
 use crate::mount::Fs;
 
+/// Bytes of an item's entry in a leaf besides its data.
+const ENTRY: usize = 25;
+
 fn key(kind: u8, uuid: Uuid) -> Key {
     let wide = u128::from_le_bytes(uuid.get());
     let low = |value: u128| {
@@ -20,7 +23,7 @@ fn key(kind: u8, uuid: Uuid) -> Key {
     Key::new(low(wide), kind, low(wide >> 64))
 }
 
-/// Adds subvolume `id` to those that have `uuid`.
+/// Adds subvolume `id` to those that have `uuid`. `EOVERFLOW`: an item cannot name more.
 pub(crate) fn add(fs: &Fs, edits: &mut Edits, kind: u8, uuid: Uuid, id: TreeId) -> Result {
     let Some(tree) = fs.roots().standard().uuid.as_ref() else {
         return Ok(());
@@ -29,6 +32,10 @@ pub(crate) fn add(fs: &Fs, edits: &mut Edits, kind: u8, uuid: Uuid, id: TreeId) 
     let id = id.get().to_le_bytes();
     if !list.chunks_exact(8).any(|known| known == id) {
         list.extend_from_slice(&id, GFP_KERNEL)?;
+    }
+    let most = fs.volume().geometry().body_size().saturating_sub(ENTRY);
+    if list.len() > most {
+        return Err(EOVERFLOW);
     }
     edits.put(tree, key(kind, uuid), list)
 }

@@ -82,6 +82,10 @@ impl FileOperations for Node {
         ioctl::run(file, cmd, arg)
     }
 
+    fn compat_ioctl(file: &File<Btrfs>, cmd: u32, arg: usize) -> Result<isize> {
+        ioctl::run_compat(file, cmd, arg)
+    }
+
     fn open(inode: &BtrfsInode, _file: &File<Btrfs>) -> Result {
         // Bytes must not change between their checksum and the device.
         inode.set_stable_writes();

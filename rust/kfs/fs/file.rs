@@ -110,6 +110,29 @@ impl<T: FileSystem> File<T> {
         to_result(unsafe { bindings::file_write_and_wait_range(self.as_raw(), start, end) })
     }
 
+    /// Whether the current task may write `len` bytes at `pos`.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for what is no range of a file; whatever a security module says.
+    pub fn check_write(&self, pos: i64, len: u64) -> Result {
+        let len = usize::try_from(len)?;
+        // SAFETY: By the type invariant.
+        to_result(unsafe { bindings::kfs_verify_write(self.as_raw(), pos, len) })
+    }
+
+    /// Tells those who watch the file that its content has changed.
+    pub fn notify_modified(&self) {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::kfs_fsnotify_modify(self.as_raw()) };
+    }
+
+    /// Whether what is written shall be durable before the writer goes on.
+    pub fn wants_sync(&self) -> bool {
+        // SAFETY: By the type invariant.
+        unsafe { bindings::kfs_file_is_dsync(self.as_raw()) }
+    }
+
     /// Keeps the mount writable for as long as the result lives.
     ///
     /// # Errors

@@ -121,6 +121,12 @@ impl<T: FileSystem> INode<T> {
         to_result(unsafe { bindings::inode_newsize_ok(self.as_raw(), size) })
     }
 
+    /// Whether the kernel swaps to the file.
+    pub fn is_swapfile(&self) -> bool {
+        // SAFETY: Valid by the type invariant.
+        unsafe { bindings::kfs_inode_is_swapfile(self.as_raw()) }
+    }
+
     /// Folios do not change while they are being written.
     pub fn set_stable_writes(&self) {
         // SAFETY: Valid by the type invariant.
