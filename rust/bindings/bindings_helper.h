@@ -40,6 +40,7 @@
 #include <linux/seq_file.h>
 #include <linux/shrinker.h>
 #include <linux/statfs.h>
+#include <linux/swap.h>
 #include <linux/sysfs.h>
 #include <linux/uio.h>
 #include <linux/vmalloc.h>

@@ -55,6 +55,7 @@ mod replace;
 pub(crate) mod seek;
 pub(crate) mod shared;
 pub(crate) mod state;
+mod swap;
 pub(crate) mod truncate;
 pub(crate) mod write;
 mod writeback;

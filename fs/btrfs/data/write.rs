@@ -15,7 +15,8 @@ use kernel::prelude::*;
 use kfs::block::IoBuf;
 use kfs::fs::Kiocb;
 use kfs::iomap::{
-    IomapWriteOps, Mapping, MappingFlags, MappingKind, Purpose, WriteHint, WritebackRange,
+    IomapWriteOps, Mapping, MappingFlags, MappingKind, Purpose, SwapFile, WriteHint,
+    WritebackRange,
 };
 use kfs::mem::KBuf;
 
@@ -25,7 +26,7 @@ use super::read::{self, FileData};
 use super::state::Under;
 use super::truncate;
 use super::writeback::Collected;
-use super::{decode, direct, inplace};
+use super::{decode, direct, inplace, swap};
 use crate::space::Urgency;
 use crate::vfs::{Btrfs, BtrfsInode};
 
@@ -152,6 +153,10 @@ impl IomapWriteOps for FileData {
         range: WritebackRange,
     ) {
         ctx.add(inode, hint.wait, pos, range);
+    }
+
+    fn swap_file(inode: &BtrfsInode) -> Result<SwapFile> {
+        swap::find(inode)
     }
 
     fn submit_writeback(inode: &BtrfsInode, ctx: Collected, hint: WriteHint) -> Result {

@@ -28,6 +28,7 @@ mod mapping;
 mod ops;
 mod read;
 mod seek;
+mod swap;
 mod write;
 mod writeback;
 
@@ -35,6 +36,7 @@ pub use crate::pagecache::{FolioRange, WritebackRange};
 pub use mapping::{Mapping, MappingFlags, MappingKind, Purpose};
 pub use ops::{InodeRef, IomapOps, IomapWriteOps, ReadHint, WriteHint};
 pub use seek::{seek_data, seek_hole};
+pub use swap::{SwapExtent, SwapFile};
 
 pub(crate) use read::address_space_operations;
 pub(crate) use write::{buffered_write, page_mkwrite, zero_range};

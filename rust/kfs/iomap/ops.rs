@@ -2,7 +2,7 @@
 
 //! What a file system implements.
 
-use super::{Mapping, Purpose};
+use super::{Mapping, Purpose, SwapFile};
 use crate::{
     bindings,
     block::IoBuf,
@@ -145,4 +145,8 @@ pub trait IomapWriteOps: IomapOps {
 
     /// Starts what has been collected and not started yet. Called once at the end.
     fn submit_writeback(inode: &Self::Inode, ctx: Self::WriteContext, hint: WriteHint) -> Result;
+
+    /// Where the file is, whose inode lock is held, for the kernel to swap to. Until that ends the
+    /// file must stay where it is.
+    fn swap_file(inode: &Self::Inode) -> Result<SwapFile>;
 }

@@ -2,7 +2,10 @@
 
 //! Reads of the page cache.
 
-use super::{writeback::writepages, InodeRef, IomapOps, IomapWriteOps, Mapping, Purpose, ReadHint};
+use super::{
+    swap::swap_activate, writeback::writepages, InodeRef, IomapOps, IomapWriteOps, Mapping,
+    Purpose, ReadHint,
+};
 use crate::{bindings, mem, pagecache::FolioRange};
 use core::{ffi::c_int, marker::PhantomData, ptr::NonNull};
 use kernel::prelude::*;
@@ -47,6 +50,7 @@ pub(crate) const fn address_space_operations<T: IomapWriteOps>(
     ops.release_folio = Some(bindings::iomap_release_folio);
     ops.invalidate_folio = Some(bindings::iomap_invalidate_folio);
     ops.error_remove_folio = Some(bindings::generic_error_remove_folio);
+    ops.swap_activate = Some(swap_activate::<T>);
     #[cfg(CONFIG_MIGRATION)]
     {
         ops.migrate_folio = Some(bindings::filemap_migrate_folio);

@@ -33,7 +33,7 @@ use super::{
 
 impl Chunk {
     /// The stripe of a piece, and where on its device the piece is, in bytes.
-    fn place(&self, piece: &Piece) -> Option<(&ChunkStripe, u64)> {
+    pub(crate) fn place(&self, piece: &Piece) -> Option<(&ChunkStripe, u64)> {
         let stripe = self.stripe(piece.stripe)?;
         let physical = stripe.physical.checked_add(piece.offset)?;
         Some((stripe, physical.get()))
