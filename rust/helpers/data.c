@@ -93,6 +93,11 @@ int kfs_verity_read_metadata(struct file *file, unsigned long arg)
 	return fsverity_ioctl_read_metadata(file, (const void __user *)arg);
 }
 
+vm_fault_t kfs_vmf_error(int error)
+{
+	return vmf_fs_error(error);
+}
+
 struct file *kfs_vmf_file(struct vm_fault *vmf)
 {
 	return vmf->vma->vm_file;

@@ -23,6 +23,7 @@ void kfs_sb_start_pagefault(struct super_block *sb);
 int kfs_verity_measure(struct file *file, unsigned long arg);
 int kfs_verity_open(struct inode *inode, struct file *file);
 int kfs_verity_read_metadata(struct file *file, unsigned long arg);
+vm_fault_t kfs_vmf_error(int error);
 struct file *kfs_vmf_file(struct vm_fault *vmf);
 
 #endif

@@ -65,4 +65,11 @@ impl Inode {
         let extent = self.extent_at(pos)?;
         Ok(Located { extent, views })
     }
+
+    /// As [`Self::locate`], if that is known without looking into the trees.
+    pub(crate) fn locate_known(&self, pos: u64) -> Option<Located> {
+        let views = Views::of(self);
+        let extent = self.file().ok()?.find(pos).ok()?;
+        Some(Located { extent, views })
+    }
 }

@@ -15,8 +15,7 @@ use kernel::prelude::*;
 use kfs::block::IoBuf;
 use kfs::fs::Kiocb;
 use kfs::iomap::{
-    IomapWriteOps, Mapping, MappingFlags, MappingKind, Purpose, SwapFile, WriteHint,
-    WritebackRange,
+    IomapWriteOps, Mapping, MappingFlags, MappingKind, Purpose, SwapFile, WriteHint, WritebackRange,
 };
 use kfs::mem::KBuf;
 
@@ -54,7 +53,10 @@ impl IomapWriteOps for FileData {
         };
         loop {
             let cookie = file.version();
-            let extent = data.locate(start)?;
+            let extent = match purpose.is_nowait() {
+                true => data.locate_known(start).ok_or(EAGAIN)?,
+                false => data.locate(start)?,
+            };
             end = end.min(extent.end);
             let empty = matches!(extent.place, Place::Hole | Place::Prealloc { .. });
             if empty && purpose.is_zero() {
@@ -200,7 +202,9 @@ fn delay(inode: &BtrfsInode, range: Range<u64>, how: Urgency) -> Result {
             match space.reserve_data_as(missing, Urgency::Nowait) {
                 Ok(easy) => reserved = Some(easy),
                 // Where there is little space, what is allocated already is looked at.
-                Err(_) if inplace::is_possible(data, &part)? => under.unpaid = true,
+                Err(_) if how != Urgency::Nowait && inplace::is_possible(data, &part)? => {
+                    under.unpaid = true;
+                }
                 Err(_) => reserved = Some(space.reserve_data_as(missing, how)?),
             }
         }
@@ -215,17 +219,25 @@ fn delay(inode: &BtrfsInode, range: Range<u64>, how: Urgency) -> Result {
 }
 
 /// Writes to a file, as `write(2)` does.
+///
+/// Whoever does not want to wait gets `EAGAIN` where space is not to be had at once, an item of the
+/// file would have to be looked for, or the page cache be read into; and for direct I/O.
 pub(crate) fn write(iocb: &mut Kiocb<'_, Btrfs>, from: &mut IovIterSource<'_>) -> Result<usize> {
-    if iocb.nowait() {
-        return Err(EAGAIN);
-    }
     let inode = iocb.file().inode();
-    let lock = inode.lock_exclusive();
+    let nowait = iocb.nowait();
+    let lock = match nowait {
+        true if iocb.is_direct() => return Err(EAGAIN),
+        true => inode.try_lock_exclusive().ok_or(EAGAIN)?,
+        false => inode.lock_exclusive(),
+    };
     if iocb.check_write(from)? == 0 {
         return Ok(0);
     }
     let (pos, size) = (u64::try_from(iocb.pos())?, u64::try_from(inode.size())?);
     if pos > size {
+        if nowait {
+            return Err(EAGAIN);
+        }
         truncate::expand(inode, size, pos)?;
     }
     iocb.modified()?;

@@ -285,15 +285,12 @@ unsafe extern "C" fn update_time<O: InodeOperations>(
     if !O::HAS_UPDATE_TIME {
         return 0;
     }
-    const NOWAIT: c_uint = bindings::IOCB_NOWAIT as c_uint;
     // SAFETY: In use.
     let node = unsafe { INode::<O::Fs>::from_raw(inode) };
     if let Err(e) = check_writable::<O>(node) {
         return e.to_errno();
     }
-    if flags & NOWAIT != 0 {
-        return EAGAIN.to_errno();
-    }
+    // Whoever does not want to wait gets `EAGAIN` here, unless times are stored lazily.
     // SAFETY: Valid.
     let dirty = unsafe { bindings::inode_update_time(inode, kind, flags) };
     if dirty <= 0 {

@@ -97,8 +97,11 @@ pub(crate) unsafe fn page_mkwrite<T: IomapWriteOps>(
         let inode = NonNull::new(unsafe { (*bindings::kfs_vmf_file(vmf)).f_inode });
         // SAFETY: The inode of an open file of `T`.
         let inode = inode.map(|inode| unsafe { T::Inode::from_raw(inode) });
-        if inode.is_none_or(|inode| T::prepare(inode, range).is_err()) {
-            break;
+        let prepared = inode.ok_or(EIO).and_then(|inode| T::prepare(inode, range));
+        if let Err(e) = prepared {
+            // The task is told, or it would try for ever.
+            // SAFETY: Only translates a number.
+            return unsafe { bindings::kfs_vmf_error(e.to_errno()) };
         }
     }
     ret
