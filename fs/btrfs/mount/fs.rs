@@ -136,7 +136,8 @@ impl Fs {
             let _ = self.make_read_only();
         })?;
         delete::resume(self);
-        writable::spoil_quotas(self)
+        writable::spoil_quotas(self)?;
+        self.space.start_discards()
     }
 
     /// Checks that the device tree says of the devices what the chunks say: new chunks are put where
@@ -160,6 +161,7 @@ impl Fs {
     /// Makes what was changed durable and takes no more changes.
     pub(crate) fn make_read_only(&self) -> Result {
         let result = self.txn.end();
+        self.space.stop_discards();
         if cfg!(debug_assertions) && result.is_ok() {
             self.space.check_quiet();
         }
@@ -337,6 +339,7 @@ pub(super) fn space_settings(options: &Options) -> Settings {
     Settings {
         ssd: options.has(Flags::SSD),
         discard_sync: options.has(Flags::DISCARD_SYNC),
+        discard_async: options.has(Flags::DISCARD_ASYNC),
         metadata_ratio: options.metadata_ratio,
     }
 }

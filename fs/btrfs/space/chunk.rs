@@ -324,6 +324,7 @@ impl Space {
 
     /// Takes a closed group out of the table.
     fn forget(&self, info: &Info, group: &BlockGroup) -> Result {
+        self.discards.close(group.start());
         let _changing = self.changing.lock();
         let table = self.table()?.without(group.start().get())?;
         self.table.replace(Some(table));

@@ -109,7 +109,7 @@ impl Space {
     /// Frees what commits pinned: their superblocks are durable, and nobody reads the states
     /// before them any more. Neighbours had better be neighbours in `ranges`.
     ///
-    /// With `discard=sync`, discards it first.
+    /// With `discard=sync`, discards it first; with `discard=async`, notes it.
     pub(crate) fn unpin(&self, ranges: impl Iterator<Item = (Logical, u64)>) {
         let mut run: Option<(Logical, u64)> = None;
         for (start, len) in ranges {
@@ -137,16 +137,15 @@ impl Space {
     fn unpin_run(&self, start: Logical, len: u64) {
         let (mut at, end) = (start.get(), start.get().saturating_add(len));
         while at < end {
-            let found = self
-                .table
-                .with(|table| table.get(at).map(|group| group.end()));
-            let Some(behind) = found.flatten() else {
+            let found = self.table.with(|table| table.get(at).cloned());
+            let Some(group) = found.flatten() else {
                 return;
             };
-            let len = behind.min(end).saturating_sub(at);
+            let len = group.end().min(end).saturating_sub(at);
             self.discard_freed(Logical(at), len);
             self.unpin_range(Logical(at), len);
-            at = behind;
+            self.note_discardable(&group, at, len);
+            at = group.end();
         }
     }
 

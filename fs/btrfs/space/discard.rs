@@ -4,8 +4,7 @@
 //! (`FITRIM`).
 //!
 //! A range is discarded while it is not free for anybody: before it is put among the free ones, or
-//! while it is taken out of them. `discard=async` is taken for a promise of later: nothing is
-//! discarded then but by `FITRIM`.
+//! while it is taken out of them. For `discard=async` see [`discard_async`](super::discard_async).
 
 use btrfs_format::types::Logical;
 use kernel::prelude::*;
@@ -16,6 +15,15 @@ use super::Space;
 
 /// Bytes that are discarded, and not free meanwhile, at a time.
 const LARGEST: u64 = 256 << 20;
+
+/// How much was discarded.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Trimmed {
+    /// Bytes of logical addresses.
+    pub(super) logical: u64,
+    /// Bytes on devices.
+    pub(super) bytes: u64,
+}
 
 impl Space {
     /// Discards what a commit freed, if the mount options say so. For `unpin`: the ranges are still
@@ -34,13 +42,13 @@ impl Space {
         }
     }
 
-    /// Discards free ranges of at least `least` bytes that lie between `start` and `end`. Returns
-    /// the number of bytes discarded on the devices.
+    /// Discards free ranges of at least `least` bytes that lie between `start` and `end`, and all
+    /// that no chunk has. Returns the number of bytes discarded on the devices.
     ///
     /// `EINTR` when killed; the first error of a device, after all groups were seen to.
     pub(crate) fn trim(&self, start: u64, end: u64, least: u64) -> Result<u64> {
         let table = self.table()?;
-        let mut bytes = 0u64;
+        let mut done = Trimmed::default();
         let mut result = Ok(());
         for group in table.iter() {
             let from = group.start().get().max(start);
@@ -49,23 +57,25 @@ impl Space {
                 continue;
             }
             self.load_group(group)?;
-            if let Err(error) = self.trim_group(group, from, to, least.max(1), &mut bytes) {
+            if let Err(error) = self.trim_group(group, from, to, least.max(1), &mut done) {
                 if error == EINTR {
                     return Err(error);
                 }
                 result = result.and(Err(error));
             }
         }
-        result.map(|()| bytes)
+        let rest = self.volume.discard_unallocated(kfs::task::is_killed);
+        result.and(rest).map(|rest| done.bytes.saturating_add(rest))
     }
 
-    fn trim_group(
+    /// Discards free ranges of a group of at least `least` bytes, as far as they are in a range.
+    pub(super) fn trim_group(
         &self,
         group: &BlockGroup,
         from: u64,
         to: u64,
         least: u64,
-        bytes: &mut u64,
+        done: &mut Trimmed,
     ) -> Result {
         let types = group.flags().types();
         let info = self.infos.iter().find(|info| info.types == types);
@@ -99,7 +109,8 @@ impl Space {
             };
             let result = self.volume.discard(Logical(range.start), range.len);
             self.unpin_range(Logical(range.start), range.len);
-            *bytes = bytes.saturating_add(result?);
+            done.bytes = done.bytes.saturating_add(result?);
+            done.logical = done.logical.saturating_add(range.len);
             at = range.end();
             kfs::task::cond_resched();
         }

@@ -40,6 +40,7 @@ mod check;
 pub(crate) mod chunk;
 pub(crate) mod commit;
 mod discard;
+mod discard_async;
 pub(crate) mod extent_map;
 mod fill;
 pub(crate) mod group;
@@ -115,6 +116,8 @@ pub(crate) struct Settings {
     pub(crate) ssd: bool,
     /// What becomes free is discarded at once.
     pub(crate) discard_sync: bool,
+    /// It is discarded later.
+    pub(crate) discard_async: bool,
     /// A chunk of metadata is made after this many of data; 0 is off.
     pub(crate) metadata_ratio: u32,
 }
@@ -145,6 +148,8 @@ pub(crate) struct Space {
     data_chunks: Atomic<u64>,
     #[pin]
     settings: SpinLock<Settings>,
+    #[pin]
+    discards: discard_async::Discards,
     /// The transaction whose commit allocates tree blocks.
     committing: Atomic<u64>,
     /// By how much promises of tree blocks may exceed what there is, bytes.
@@ -182,6 +187,7 @@ impl Space {
                 growing <- new_mutex!((), "btrfs-chunks"),
                 data_chunks: Atomic::new(0),
                 settings <- new_spinlock!(settings, "btrfs-space-settings"),
+                discards <- discard_async::Discards::new(),
                 committing: Atomic::new(0),
                 overcommit: Atomic::new(0),
                 freed: Atomic::new(0),
@@ -245,6 +251,9 @@ impl Space {
     /// Mount options changed.
     pub(crate) fn set_settings(&self, settings: Settings) {
         *self.settings.lock() = settings;
+        if !settings.discard_async {
+            self.discards.clear();
+        }
     }
 
     /// Sees to it that the free space of a group is known, or known to be unreadable. Waits for

@@ -134,7 +134,8 @@ impl Durable {
         for tree in trees {
             tree.publish(&mut epochs);
         }
-        for (_, chunk) in applied.groups.gone {
+        for (span, chunk) in applied.groups.gone {
+            txn.space.discard_removed(span.start);
             // Else its place on the devices stays taken until the next mount.
             let _ = txn.volume.remove_chunk(chunk);
         }

@@ -2,7 +2,7 @@
 
 //! What of a device is taken by chunks.
 
-use btrfs_format::superblock::RESERVED_BYTES;
+use btrfs_format::superblock::{mirror_offset, MIRRORS, RESERVED_BYTES, SUPER_SIZE};
 use kernel::prelude::*;
 use kfs::mem::GFP_NOFAIL;
 
@@ -96,7 +96,39 @@ impl Extents {
         }
         largest
     }
+
+    /// The first piece that nothing has at or behind `from` and below `size`, at most
+    /// [`LONGEST`] bytes. Copies of the superblock are not part of it.
+    pub(super) fn hole_behind(&self, from: u64, size: u64) -> Option<Range> {
+        let mut start = from.max(RESERVED_BYTES);
+        loop {
+            let next = self.list.partition_point(|r| r.end() <= start);
+            let mut end = self.list.get(next).map_or(size, |r| r.start.min(size));
+            if let Some(taken) = self.list.get(next).filter(|r| r.start <= start) {
+                start = taken.end();
+                continue;
+            }
+            if start >= size {
+                return None;
+            }
+            let copies = (0..MIRRORS).filter_map(mirror_offset);
+            let copy = copies.map(|at| (at, at.saturating_add(SUPER_SIZE as u64)));
+            let copy = copy.filter(|(_, behind)| *behind > start).min();
+            if let Some((at, behind)) = copy {
+                if at <= start {
+                    start = behind;
+                    continue;
+                }
+                end = end.min(at);
+            }
+            let len = end.saturating_sub(start).min(LONGEST);
+            return Some(Range { start, len });
+        }
+    }
 }
+
+/// Largest piece of [`Extents::hole_behind`], bytes.
+const LONGEST: u64 = 256 << 20;
 
 #[cfg(CONFIG_KUNIT)]
 #[kernel::prelude::kunit_tests(btrfs_dev_extents)]
@@ -104,6 +136,31 @@ mod tests {
     use super::*;
 
     const MIB: u64 = 1 << 20;
+
+    #[test]
+    fn pieces_that_nothing_has() -> Result {
+        let mut extents = Extents::new();
+        extents.insert(2 * MIB, 8 * MIB)?;
+        extents.insert(10 * MIB, 6 * MIB)?;
+        extents.insert(100 * MIB, MIB)?;
+        let size = 500 * MIB;
+        let mut found = KVec::new();
+        let mut at = 0;
+        while let Some(hole) = extents.hole_behind(at, size) {
+            at = hole.end();
+            found.push((hole.start, hole.end()), GFP_KERNEL)?;
+        }
+        let copy = 64 * MIB;
+        let wanted = [
+            (MIB, 2 * MIB),
+            (16 * MIB, copy),
+            (copy + 4096, 100 * MIB),
+            (101 * MIB, 357 * MIB),
+            (357 * MIB, size),
+        ];
+        assert_eq!(found.as_slice(), wanted);
+        Ok(())
+    }
 
     #[test]
     fn ranges() -> Result {

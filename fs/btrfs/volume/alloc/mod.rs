@@ -33,7 +33,7 @@ use btrfs_format::{
     device::DevExtent,
     key::{item, DiskKey, Key},
     profile::BlockGroupFlags,
-    superblock::SYS_CHUNK_ARRAY_SIZE,
+    superblock::{RESERVED_BYTES, SYS_CHUNK_ARRAY_SIZE},
     types::objectid,
     DevId, Logical, Physical,
 };
@@ -246,6 +246,44 @@ impl Volume {
         allocation.take(&chunk)?;
         drop(allocation);
         Ok(NewChunk::new(self.clone(), chunk, item))
+    }
+
+    /// Discards what no chunk has, but for copies of the superblock, until `stop` says so. Returns
+    /// how many bytes that was.
+    ///
+    /// No chunk is made meanwhile: the lock is held for one discard at a time. `EINTR` if it was
+    /// stopped; else the first error of a device, after all were asked.
+    pub(crate) fn discard_unallocated(&self, stop: impl Fn() -> bool) -> Result<u64> {
+        let mut bytes: u64 = 0;
+        let mut result = Ok(());
+        for device in self.devices()?.iter() {
+            let bdev = device.bdev_for_write().filter(|bdev| bdev.can_discard());
+            let Some(bdev) = bdev.filter(|_| self.is_writable() && device.in_metadata()) else {
+                continue;
+            };
+            let mut at = RESERVED_BYTES;
+            loop {
+                if stop() {
+                    return Err(EINTR);
+                }
+                let allocation = self.allocation.lock();
+                let mut spaces = allocation.devices.iter();
+                let space = spaces.find(|space| Arc::ptr_eq(&space.device, device));
+                let size = device.state().total_bytes;
+                let Some(hole) = space.and_then(|space| space.extents.hole_behind(at, size)) else {
+                    break;
+                };
+                at = hole.start.saturating_add(hole.len);
+                match bdev.discard(hole.start, hole.len) {
+                    Ok(()) => bytes = bytes.saturating_add(hole.len),
+                    Err(error) => {
+                        result = result.and(Err(error));
+                        break;
+                    }
+                }
+            }
+        }
+        result.map(|()| bytes)
     }
 
     /// A system chunk has an entry in the superblock, where room is short.
