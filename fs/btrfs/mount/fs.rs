@@ -338,6 +338,7 @@ impl Fs {
 pub(super) fn space_settings(options: &Options) -> Settings {
     Settings {
         ssd: options.has(Flags::SSD),
+        ssd_spread: options.has(Flags::SSD_SPREAD),
         discard_sync: options.has(Flags::DISCARD_SYNC),
         discard_async: options.has(Flags::DISCARD_ASYNC),
         metadata_ratio: options.metadata_ratio,

@@ -17,7 +17,7 @@ use kernel::sync::{atomic::ordering::Relaxed, Arc};
 use super::extent_map::{Extent, ExtentMap};
 use super::group::{BlockGroup, Loaded};
 use super::info::{Counters, Info, Kind};
-use super::policy::{self, Candidate, LOADS, SMALL, WORTH};
+use super::policy::{self, Candidate, Cluster, LOADS, SMALL, WORTH};
 use super::table::GroupTable;
 use super::{Range, Space};
 
@@ -69,8 +69,8 @@ struct Wanted {
     window: Extent,
     /// Where large ones went.
     large: u64,
-    /// Free space that a window should have.
-    cluster: u64,
+    /// What a window should be.
+    cluster: Cluster,
 }
 
 impl Wanted {
@@ -179,7 +179,7 @@ impl Space {
             } else {
                 match map.first_fit(at, want, 1).filter(in_window) {
                     Some(start) => start,
-                    None => fit(map, window.end(), wanted.cluster, 1)?,
+                    None => fit(map, window.end(), wanted.cluster.len, wanted.cluster.align)?,
                 }
             };
             Some(Extent { start, len: want })
@@ -200,7 +200,7 @@ impl Space {
         let inside = found.start >= wanted.window.start && found.end() <= wanted.window.end();
         let end = match inside {
             true => cursors.window.end(),
-            false => found.start.saturating_add(wanted.cluster),
+            false => found.start.saturating_add(wanted.cluster.len),
         };
         cursors.window = Extent {
             start: found.end(),
@@ -223,7 +223,7 @@ impl Space {
         loop {
             let groups = || candidates(info, table, |_| true);
             let known = || groups().filter(|(group, _)| group.with(|i| i.loaded) == Loaded::Yes);
-            let best = policy::choose(groups(), want.max(wanted.cluster))
+            let best = policy::choose(groups(), want.max(wanted.cluster.len))
                 .or_else(|| policy::choose(groups(), want))
                 .or_else(|| policy::roomiest(groups()));
             let best = match best {
@@ -244,7 +244,7 @@ impl Space {
             }
             let find = |map: &ExtentMap| {
                 let start = match wanted.is_small() {
-                    true => map.first_fit(0, wanted.cluster, 1),
+                    true => map.first_fit(0, wanted.cluster.len, wanted.cluster.align),
                     false => fit_outside(map, 0, want, wanted.window),
                 };
                 if let Some(start) = start.or_else(|| map.first_fit(0, want, 1)) {
@@ -294,7 +294,7 @@ impl Space {
         let near = table.get(behind).filter(|group| {
             group.flags().types() == info.types && eligible(group) && self.is_usable(group)
         });
-        let mut run = self.cluster().max(len);
+        let mut run = self.cluster().len.max(len);
         let found = loop {
             if let Some(found) = near.and_then(|group| take_at(group, run)) {
                 break found;
@@ -340,12 +340,10 @@ impl Space {
         Err(ENOSPC)
     }
 
-    /// Free space where a row of small pieces may begin, bytes.
-    fn cluster(&self) -> u64 {
-        match self.settings.lock().ssd {
-            true => 2 * SMALL,
-            false => SMALL,
-        }
+    /// Where a row of small pieces may begin.
+    fn cluster(&self) -> Cluster {
+        let settings = *self.settings.lock();
+        Cluster::of(settings.ssd, settings.ssd_spread)
     }
 
     /// Whether something could be allocated from a group; reads its free space if it must.

@@ -114,6 +114,8 @@ pub(crate) struct Range {
 pub(crate) struct Settings {
     /// Devices have no seek cost: larger free ranges are preferred to near ones.
     pub(crate) ssd: bool,
+    /// And still larger ones, that begin at round addresses.
+    pub(crate) ssd_spread: bool,
     /// What becomes free is discarded at once.
     pub(crate) discard_sync: bool,
     /// It is discarded later.

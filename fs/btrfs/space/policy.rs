@@ -11,6 +11,28 @@ pub(crate) const WORTH: u64 = 256 << 10;
 /// How many groups one allocation reads the free space of, once there is a place at all.
 pub(crate) const LOADS: u32 = 8;
 
+/// Where a row of small pieces may begin.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Cluster {
+    /// Free space that there should be, bytes.
+    pub(crate) len: u64,
+    /// What its address is a multiple of.
+    pub(crate) align: u64,
+}
+
+impl Cluster {
+    /// As the options `ssd` and `ssd_spread` want it: with the second, pieces that are large and
+    /// aligned enough for a simple drive to write them without moving what is around.
+    pub(crate) const fn of(ssd: bool, ssd_spread: bool) -> Self {
+        let (len, align) = match (ssd, ssd_spread) {
+            (_, true) => (4 * SMALL, 2 * SMALL),
+            (true, false) => (2 * SMALL, 1),
+            (false, false) => (SMALL, 1),
+        };
+        Self { len, align }
+    }
+}
+
 /// A group that could be allocated from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Candidate {
