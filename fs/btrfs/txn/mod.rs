@@ -111,9 +111,12 @@ pub(crate) struct Txn {
     frozen: Mutex<Option<Arc<BornMap>>>,
     #[pin]
     progress: Mutex<Progress>,
-    /// Somebody wants a commit, or one has ended.
+    /// The committing thread has something to do.
     #[pin]
-    changed: CondVar,
+    asked: CondVar,
+    /// A commit has ended, or there will be no more.
+    #[pin]
+    ended: CondVar,
     #[pin]
     pins: Mutex<Pins>,
     /// Deleted subvolumes that are dropped one after the other.
@@ -159,7 +162,8 @@ impl Txn {
             open <- new_mutex!(open, "btrfs-open"),
             frozen <- new_mutex!(None, "btrfs-frozen"),
             progress <- new_mutex!(Progress::new(durable), "btrfs-progress"),
-            changed <- new_condvar!("btrfs-commit"),
+            asked <- new_condvar!("btrfs-commit"),
+            ended <- new_condvar!("btrfs-committed"),
             dropping <- new_mutex!(KVVec::new(), "btrfs-dropping"),
             pins <- new_mutex!(Pins::default(), "btrfs-pins"),
             thread <- new_mutex!(None, "btrfs-committer"),
@@ -265,7 +269,7 @@ impl Txn {
         // What came in between.
         let result = result.and_then(|()| self.commit());
         self.progress.lock().stopping = true;
-        self.changed.notify_all();
+        self.asked.notify_all();
         let thread = self.thread.lock().take();
         drop(thread);
         result
@@ -281,7 +285,8 @@ impl Txn {
             ));
             self.volume.set_read_only();
         }
-        self.changed.notify_all();
+        self.asked.notify_all();
+        self.ended.notify_all();
     }
 
     /// Whether a commit failed.

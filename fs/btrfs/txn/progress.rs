@@ -92,7 +92,7 @@ impl Txn {
         if progress.wanted < want {
             progress.wanted = want;
             drop(progress);
-            self.changed.notify_all();
+            self.asked.notify_all();
         }
         want
     }
@@ -107,7 +107,7 @@ impl Txn {
             if progress.failed.is_some() {
                 return Err(EIO);
             }
-            self.changed.wait(&mut progress);
+            self.ended.wait(&mut progress);
         }
     }
 
@@ -118,7 +118,7 @@ impl Txn {
         let mut progress = self.progress.lock();
         progress.parked = true;
         while progress.busy {
-            self.changed.wait(&mut progress);
+            self.ended.wait(&mut progress);
         }
         Ok(())
     }
@@ -126,7 +126,7 @@ impl Txn {
     /// Ends [`Self::park`].
     pub(crate) fn unpark(&self) {
         self.progress.lock().parked = false;
-        self.changed.notify_all();
+        self.asked.notify_all();
     }
 
     /// Cuts the file system off: nothing is written any more, and what would change it fails with
@@ -136,11 +136,12 @@ impl Txn {
         let mut progress = self.progress.lock();
         progress.fail(EIO);
         while progress.busy {
-            self.changed.wait(&mut progress);
+            self.ended.wait(&mut progress);
         }
         drop(progress);
         self.volume.set_read_only();
-        self.changed.notify_all();
+        self.asked.notify_all();
+        self.ended.notify_all();
     }
 
     /// Waits for the last transaction that somebody wants to be durable.
@@ -155,7 +156,7 @@ impl Txn {
         progress.durable = transid;
         progress.wanted = progress.wanted.max(transid);
         drop(progress);
-        self.changed.notify_all();
+        self.ended.notify_all();
     }
 
     /// Counts memory of the overlays.
@@ -175,7 +176,7 @@ impl Txn {
         if open.get() <= progress.durable.get().saturating_add(2) {
             progress.wanted = progress.wanted.max(progress.durable.next());
             drop(progress);
-            self.changed.notify_all();
+            self.asked.notify_all();
         }
     }
 
@@ -221,8 +222,6 @@ impl Txn {
                     }
                 }
             }
-            self.progress.lock().busy = false;
-            self.changed.notify_all();
         }
     }
 
@@ -230,6 +229,11 @@ impl Txn {
     fn sleep(&self, stop: &Stop) -> Wake {
         let interval = msecs_to_jiffies(self.interval.load(Relaxed).saturating_mul(1000));
         let mut progress = self.progress.lock();
+        progress.busy = false;
+        if progress.parked || progress.failed.is_some() {
+            // Somebody may wait for just that.
+            self.ended.notify_all();
+        }
         loop {
             let failed = progress.failed.is_some();
             let idle = failed || progress.parked;
@@ -243,7 +247,7 @@ impl Txn {
             }
             use kernel::sync::CondVarTimeoutResult::{Signal, Timeout, Woken};
             match self
-                .changed
+                .asked
                 .wait_interruptible_timeout(&mut progress, interval)
             {
                 Timeout if !idle && !progress.parked => {
