@@ -207,6 +207,11 @@ unsigned int kfs_memalloc_nofs_save(void)
 	return memalloc_nofs_save();
 }
 
+unsigned int kfs_online_cpus(void)
+{
+	return num_online_cpus();
+}
+
 unsigned int kfs_readahead_pages(struct readahead_control *rac)
 {
 	return readahead_count(rac);

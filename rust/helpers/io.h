@@ -42,6 +42,7 @@ void kfs_kunmap_local(void *addr);
 void kfs_mapping_set_large_folios(struct address_space *mapping);
 unsigned int kfs_memalloc_nofs_save(void);
 void kfs_memalloc_nofs_restore(unsigned int flags);
+unsigned int kfs_online_cpus(void);
 unsigned int kfs_readahead_pages(struct readahead_control *rac);
 void kfs_sha256_update(struct sha256_ctx *ctx, const u8 *data, size_t len);
 struct page *kfs_virt_to_page(const void *addr);

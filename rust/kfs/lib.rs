@@ -25,6 +25,7 @@ pub mod log;
 pub mod mem;
 pub mod misc;
 pub mod pagecache;
+pub mod parallel;
 pub mod raid;
 pub mod random;
 pub mod rcu;

@@ -55,7 +55,7 @@ pub(super) fn prepare(inode: &BtrfsInode, range: &Range<u64>, folios: &Folios) -
     }
     let len = usize::try_from(size).ok()?;
     let mut plain = KVec::from_elem(0u8, len, GFP_KERNEL).ok()?;
-    folios.copy_out(&mut plain).ok()?;
+    folios.copy_out(0, &mut plain).ok()?;
     if let Some(packer) = packer.filter(|packer| packer.is_worth_trying(&plain)) {
         let room = usize::try_from(limit).ok()?.min(len.saturating_sub(1));
         if let Ok(Some((packed, used))) = packer.pack(&plain, room) {

@@ -15,9 +15,13 @@ use btrfs_format::geometry::Geometry;
 use btrfs_format::types::Logical;
 use core::ops::Range;
 use kernel::prelude::*;
-use kernel::sync::{new_mutex, Arc, Completion, Mutex};
+use kernel::sync::{
+    atomic::{Atomic, Relaxed},
+    new_mutex, Arc, Completion, Mutex,
+};
 use kfs::block::IoBuf;
 use kfs::mem::{until_memory, GFP_NOFAIL};
+use kfs::parallel;
 
 use super::replace::{self, MOST};
 use crate::edits::end;
@@ -28,6 +32,9 @@ use crate::volume::{Checksum, DataWrite, DataWriteClient};
 
 /// Most bytes of one request: checksums of the next are computed while it is written.
 pub(super) const PART: u64 = 1 << 20;
+
+/// Sectors of which one processor computes the checksums, while others do others.
+const SHARE: usize = 64;
 
 /// Where data goes.
 #[derive(Clone, Copy)]
@@ -180,18 +187,32 @@ impl Ordered {
         self.part_done(IoBuf::new(), Err(error));
     }
 
+    /// Computes the checksums of the next bytes. Parts are written in order, by one task.
     fn add_csums(&self, buf: &IoBuf) -> Result {
         let geometry = &self.geometry;
         let sector = usize::try_from(geometry.sectorsize)?;
-        let mut at = 0;
-        let mut state = self.state.lock();
-        while at < buf.len() {
-            let next = at.saturating_add(sector);
-            let csum = Checksum::of_buf(geometry.csum_type, buf, at..next)?;
-            state.csums.extend_from_slice(csum.as_slice(), GFP_NOFAIL)?;
-            at = next;
+        let size = geometry.csum_type.size();
+        let sectors = buf.len().checked_div(sector).ok_or(EINVAL)?;
+        let bytes = sectors.checked_mul(size).ok_or(EINVAL)?;
+        // Not under the lock: parts that end meanwhile would wait for it.
+        let mut csums = KVVec::from_elem(0u8, bytes, GFP_NOFAIL)?;
+        let failed = Atomic::<bool>::new(false);
+        parallel::chunks_mut(&mut csums, size.saturating_mul(SHARE), |at, out| {
+            let first = at.checked_div(size).unwrap_or(0).saturating_mul(sector);
+            for (index, out) in out.chunks_mut(size).enumerate() {
+                let start = first.saturating_add(index.saturating_mul(sector));
+                let range = start..start.saturating_add(sector);
+                match Checksum::of_buf(geometry.csum_type, buf, range) {
+                    Ok(csum) => out.copy_from_slice(csum.as_slice()),
+                    Err(_) => failed.store(true, Relaxed),
+                }
+            }
+        });
+        if failed.load(Relaxed) {
+            return Err(EINVAL);
         }
-        Ok(())
+        let mut state = self.state.lock();
+        Ok(state.csums.extend_from_slice(&csums, GFP_NOFAIL)?)
     }
 
     fn part_done(self: &Arc<Self>, buf: IoBuf, result: Result) {

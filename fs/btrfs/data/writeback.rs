@@ -7,7 +7,8 @@
 //!
 //! # Bounds
 //!
-//! A piece, and so an extent, has at most [`MAX_EXTENT`] bytes.
+//! A piece, and so an extent, has at most [`MAX_EXTENT`] bytes. Compression takes two buffers of
+//! [`RUN`] bytes for each of at most [`RUNS`] runs, and a workspace for each processor.
 
 use btrfs_format::inode::InodeFlags;
 use btrfs_format::types::Logical;
@@ -17,6 +18,7 @@ use kernel::sync::Arc;
 use kfs::block::{IoBuf, Segment};
 use kfs::iomap::WritebackRange;
 use kfs::mem::{until_memory, KBuf, GFP_NOFAIL};
+use kfs::parallel;
 
 use super::compress::{Packer, RUN};
 use super::ordered::{Ordered, Target, PART};
@@ -143,54 +145,103 @@ fn land(inode: &Inode, range: Range<u64>) {
     }
 }
 
+/// Runs that are compressed at the same time.
+const RUNS: usize = 8;
+
+/// What became of a run: compressed data and its length, or nothing that is worth it.
+enum Packed {
+    No,
+    /// It was tried, to no avail.
+    Vain,
+    Yes(KBuf, usize),
+}
+
 impl Piece {
     fn send(mut self, inode: &BtrfsInode, sync: bool) {
         let data = inode.data();
-        let mut packer = Packer::of(data);
         let mut hint = None;
         while self.start < self.end {
-            let mut len = self.end.saturating_sub(self.start);
-            if let Some(how) = &packer {
-                len = len.min(RUN);
-                match self.send_packed(data, how, len, &mut hint, sync) {
-                    Ok(true) => continue,
-                    Ok(false) => packer = Packer::of(data),
-                    // For lack of memory, for instance.
-                    Err(_) => {}
+            let sent = match Packer::of(data) {
+                Some(packer) => self.send_runs(data, &packer, &mut hint, sync),
+                None => {
+                    let len = self.end.saturating_sub(self.start);
+                    self.send_plain(data, len, &mut hint, sync)
                 }
-            }
-            if let Err(e) = self.send_plain(data, len, &mut hint, sync) {
+            };
+            if let Err(e) = sent {
                 land(data, self.start..self.end);
                 return self.folios.finish(Err(e));
             }
         }
     }
 
-    /// Compresses and writes the next `len` bytes. `Ok(false)`: they are not, and nothing has
-    /// changed; as after an error.
+    /// Compresses the next runs, each on whatever processor is free, and writes them in order.
+    fn send_runs(
+        &mut self,
+        data: &Inode,
+        packer: &Packer,
+        hint: &mut Option<Logical>,
+        sync: bool,
+    ) -> Result {
+        let sector = data.fs().sector_size();
+        let total = self.end.saturating_sub(self.start);
+        let len_at = |at: u64| total.saturating_sub(at).min(RUN);
+        let mut packed = [const { Packed::No }; RUNS];
+        let count = usize::try_from(total.div_ceil(RUN)).map_or(RUNS, |count| count.min(RUNS));
+        let packed = packed.get_mut(..count).ok_or(EIO)?;
+        let folios = &self.folios;
+        parallel::chunks_mut(packed, 1, |first, out| {
+            let mut at = RUN.saturating_mul(first as u64);
+            for out in out {
+                // Without memory, for instance, it stays as it is.
+                *out = pack(folios, packer, at, len_at(at), sector).unwrap_or(Packed::No);
+                at = at.saturating_add(RUN);
+            }
+        });
+        let mut given_up = false;
+        for (index, packed) in packed.iter_mut().enumerate() {
+            let len = len_at(RUN.saturating_mul(index as u64));
+            let packed = core::mem::replace(packed, Packed::No);
+            let packed = match packed {
+                Packed::Yes(output, used) if !given_up => Some((output, used)),
+                Packed::Vain => {
+                    packer.give_up(data);
+                    given_up = Packer::of(data).is_none();
+                    None
+                }
+                _ => None,
+            };
+            let sent = match packed {
+                Some((output, used)) => self
+                    .send_packed(data, packer, len, &output, used, hint, sync)
+                    .is_ok(),
+                None => false,
+            };
+            if !sent {
+                self.send_plain(data, len, hint, sync)?;
+            }
+            if self.start >= self.end {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the next `len` bytes, of which `output` has `used` compressed ones. After an error
+    /// nothing has changed.
+    #[allow(clippy::too_many_arguments)]
     fn send_packed(
         &mut self,
         data: &Inode,
         packer: &Packer,
         len: u64,
+        output: &KBuf,
+        used: usize,
         hint: &mut Option<Logical>,
         sync: bool,
-    ) -> Result<bool> {
+    ) -> Result {
         let (fs, sector) = (data.fs(), data.fs().sector_size());
-        let room = len.saturating_sub(sector);
-        if room == 0 {
-            return Ok(false);
-        }
         let size = usize::try_from(len)?;
-        let mut input = KBuf::new(size, GFP_KERNEL)?;
-        self.folios.copy_out(&mut input)?;
-        if !packer.is_worth_trying(&input) {
-            return Ok(false);
-        }
-        let Some((output, used)) = packer.pack(&input, usize::try_from(room)?)? else {
-            packer.give_up(data);
-            return Ok(false);
-        };
         let disk_len = u64::try_from(used)?.next_multiple_of(sector);
         let mut packed = KBuf::zeroed(usize::try_from(disk_len)?, GFP_KERNEL)?;
         let (to, from) = (packed.get_mut(..used), output.get(..used));
@@ -225,7 +276,7 @@ impl Piece {
                 ordered.fail(e);
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Writes the next `len` bytes as they are.
@@ -267,6 +318,23 @@ impl Piece {
         }
         Ok(())
     }
+}
+
+/// Compresses the `len` bytes that are `at` bytes behind the next one of `folios`.
+fn pack(folios: &Folios, packer: &Packer, at: u64, len: u64, sector: u64) -> Result<Packed> {
+    let room = usize::try_from(len.saturating_sub(sector))?;
+    if room == 0 {
+        return Ok(Packed::No);
+    }
+    let mut input = KBuf::new(usize::try_from(len)?, GFP_KERNEL)?;
+    folios.copy_out(usize::try_from(at)?, &mut input)?;
+    if !packer.is_worth_trying(&input) {
+        return Ok(Packed::No);
+    }
+    Ok(match packer.pack(&input, room)? {
+        Some((output, used)) => Packed::Yes(output, used),
+        None => Packed::Vain,
+    })
 }
 
 /// Whether new data of `inode` gets checksums.
@@ -355,16 +423,22 @@ impl Folios {
         Ok(buf)
     }
 
-    /// Copies the next bytes out, without taking them. `EIO` if there are less.
-    pub(super) fn copy_out(&self, out: &mut [u8]) -> Result {
-        let mut done = 0;
+    /// Copies bytes out, without taking them: those from `skip` bytes behind the next one on. `EIO`
+    /// if there are less.
+    pub(super) fn copy_out(&self, skip: usize, out: &mut [u8]) -> Result {
+        let (mut skip, mut done) = (skip, 0);
         for range in self.ranges.iter().skip(self.next).flatten() {
             let rest = out.get_mut(done..).unwrap_or_default();
             if rest.is_empty() {
                 break;
             }
-            let len = rest.len().min(range.len());
-            range.for_each(0, len, |piece| {
+            let skipped = skip.min(range.len());
+            skip = skip.saturating_sub(skipped);
+            let len = rest.len().min(range.len().saturating_sub(skipped));
+            if len == 0 {
+                continue;
+            }
+            range.for_each(skipped, len, |piece| {
                 let end = done.saturating_add(piece.len());
                 out.get_mut(done..end).ok_or(EIO)?.copy_from_slice(piece);
                 done = end;

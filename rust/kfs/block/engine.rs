@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Where the completions of requests run.
+//! Where the completions of requests run, and what is computed for them.
 //!
 //! There are two queues, so that nobody waits for what is queued behind him. Completions that wait
 //! for nothing but memory and further I/O ([`Lane::Prompt`]) get through whatever the others do:
 //! those of a commit are among them. Completions that may wait for a commit, as those of data
 //! writes that end in a transaction, have a queue of their own ([`Lane::Patient`]). With one queue,
 //! all workers, or the rescuer where memory is short, could wait for a commit whose writes end
-//! behind them.
+//! behind them. What several processors compute together ([`parallel`](crate::parallel)) waits for
+//! memory, and nobody waits for it before it runs; its queue has no high priority.
 
 use crate::bindings;
 use core::ptr::null_mut;
@@ -30,9 +31,10 @@ pub(super) enum Lane {
     Patient,
 }
 
-/// The work queues of the module's completions, or null.
+/// The work queues of the module's completions, and of what is computed, or null.
 static PROMPT: Atomic<*mut bindings::workqueue_struct> = Atomic::new(null_mut());
 static PATIENT: Atomic<*mut bindings::workqueue_struct> = Atomic::new(null_mut());
+static COMPUTE: Atomic<*mut bindings::workqueue_struct> = Atomic::new(null_mut());
 
 /// How many patient completions may be waiting at a time.
 pub(super) const WAITING: i32 = 64;
@@ -53,6 +55,7 @@ pub struct Engine {
     // In this order: what is patient may do I/O.
     _patient: Completions,
     _prompt: Completions,
+    _compute: Completions,
 }
 
 // SAFETY: Work queues can be destroyed from any thread.
@@ -65,6 +68,7 @@ impl Engine {
     /// Creates the queues. `EBUSY` if there are some already.
     pub fn new() -> Result<Self> {
         Ok(Self {
+            _compute: Completions::new(&COMPUTE, c"btrfs-compute", false, 0)?,
             _prompt: Completions::new(&PROMPT, c"btrfs-endio", true, 0)?,
             _patient: Completions::new(&PATIENT, c"btrfs-ordered", false, WAITING)?,
         })
@@ -95,7 +99,7 @@ impl Completions {
 impl Drop for Completions {
     fn drop(&mut self) {
         let _ = self.slot.cmpxchg(self.wq, null_mut(), ordering::Full);
-        // Whoever saw the queue before has put its work in, see `complete`.
+        // Whoever saw the queue before has put its work in, see `enqueue`.
         rcu::synchronize_rcu();
         // SAFETY: Created in `new` and owned, and nobody can find it any more; this waits for
         // what is queued.
@@ -113,6 +117,21 @@ where
         Lane::Prompt => &PROMPT,
         Lane::Patient => &PATIENT,
     };
+    enqueue(work, slot)
+}
+
+/// Puts what is to be computed into its queue.
+pub(crate) fn compute<W>(work: W) -> W::EnqueueOutput
+where
+    W: RawWorkItem<0> + Send + 'static,
+{
+    enqueue(work, &COMPUTE)
+}
+
+fn enqueue<W>(work: W, slot: &Atomic<*mut bindings::workqueue_struct>) -> W::EnqueueOutput
+where
+    W: RawWorkItem<0> + Send + 'static,
+{
     // While it is held, the queue that is found is not destroyed.
     let _guard = rcu::read_lock();
     let wq = slot.load(ordering::Acquire);

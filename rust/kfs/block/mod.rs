@@ -22,6 +22,7 @@ mod plug;
 
 pub use crate::mem::KBuf;
 pub use bdev::{BlockDevice, Claim, DevNum, Holder, OpenMode, Zone, ZoneState};
+pub(crate) use engine::compute;
 pub use engine::Engine;
 pub use io::{Io, IoDone, IoFlags, Op};
 pub use iobuf::{IoBuf, Segment};

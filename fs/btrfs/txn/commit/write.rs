@@ -3,10 +3,11 @@
 //! Making the new state durable: its blocks, then the superblocks that lead to it.
 
 use btrfs_batch::RootPtr;
-use btrfs_format::types::{TreeId, CSUM_AREA};
+use btrfs_format::types::{Logical, TreeId, CSUM_AREA};
 use btrfs_format::Key;
 use kernel::prelude::*;
-use kfs::mem::GFP_NOFAIL;
+use kfs::mem::{KBuf, GFP_NOFAIL};
+use kfs::parallel;
 
 use super::super::Txn;
 use super::apply::{ranges, Applied, Tree};
@@ -31,23 +32,7 @@ pub(super) struct Durable {
 impl Applied {
     /// Writes the blocks and flushes; makes all that is needed afterwards.
     pub(super) fn write(mut self, txn: &Txn) -> Result<Written> {
-        let verifier = txn.roots.cache().verifier();
-        let mut blocks = KVVec::with_capacity(self.blocks.len(), GFP_NOFAIL)?;
-        while let Some((at, work)) = self.blocks.pop() {
-            let (tree, level) = (work.tree, work.level);
-            let mut buf = work.into_buf().ok_or(EBUSY)?;
-            seal(verifier, &mut buf)?;
-            let expect = Expect {
-                logical: at,
-                generation: self.transid,
-                level,
-                tree: Some(tree),
-                first: None,
-            };
-            // What the next mount would refuse must not get to disk.
-            verifier.check_new(txn.roots.cache().source(), &buf, &expect)?;
-            blocks.push((at, buf), GFP_NOFAIL)?;
-        }
+        let blocks = self.seal_blocks(txn)?;
         let superblock = self.superblock(txn)?;
         let blocks = txn.volume.write_tree_blocks(blocks)?;
         let next = self.next(txn, blocks)?;
@@ -57,6 +42,36 @@ impl Applied {
             next,
             superblock,
         })
+    }
+
+    /// Takes the blocks out, in the order of their addresses, with their checksums, and checked: what
+    /// the next mount would refuse must not get to disk.
+    fn seal_blocks(&mut self, txn: &Txn) -> Result<KVVec<(Logical, KBuf)>> {
+        let mut blocks = KVVec::with_capacity(self.blocks.len(), GFP_NOFAIL)?;
+        let mut sealed = KVVec::with_capacity(self.blocks.len(), GFP_NOFAIL)?;
+        while let Some((at, work)) = self.blocks.pop() {
+            let expect = Expect {
+                logical: at,
+                generation: self.transid,
+                level: work.level,
+                tree: Some(work.tree),
+                first: None,
+            };
+            let buf = work.into_buf().ok_or(EBUSY)?;
+            sealed.push((expect, buf, Ok(())), GFP_NOFAIL)?;
+        }
+        let (verifier, source) = (txn.roots.cache().verifier(), txn.roots.cache().source());
+        parallel::chunks_mut(&mut sealed, SHARE, |_, share| {
+            for (expect, buf, result) in share {
+                *result =
+                    seal(verifier, buf).and_then(|()| verifier.check_new(source, buf, expect));
+            }
+        });
+        for (expect, buf, result) in sealed {
+            result?;
+            blocks.push((expect.logical, buf), GFP_NOFAIL)?;
+        }
+        Ok(blocks)
     }
 
     /// The superblock of the new state.
@@ -155,6 +170,9 @@ impl Written {
         Ok(Durable { applied, next })
     }
 }
+
+/// Blocks that one processor seals, while others seal others.
+const SHARE: usize = 16;
 
 /// Puts the checksum of a block in.
 fn seal(verifier: &Verifier, block: &mut [u8]) -> Result {
