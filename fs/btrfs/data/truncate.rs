@@ -144,7 +144,6 @@ pub(crate) fn drop_many(inode: &BtrfsInode) -> Result<u64> {
     let data = inode.data();
     let count = replace::find_last(data, 0, MOST)?.items.len();
     if count < MOST {
-        data.fs().space().note_freed(data.file()?.bytes());
         return Ok(u64::try_from(count)?);
     }
     drop_extents(inode, 0)?;

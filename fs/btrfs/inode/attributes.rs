@@ -22,6 +22,10 @@ use crate::xattr::property;
 /// Changes what the VFS allowed to be changed.
 pub(crate) fn set(inode: &BtrfsInode, attr: &SetAttr<'_, Btrfs>) -> Result {
     if let (Some(size), true) = (attr.size(), inode.is_reg()) {
+        if attr.keeps_times() && size != inode.size() {
+            // By a path: the VFS leaves the times to the file system, which knows what changes.
+            inode.touch();
+        }
         truncate::set_size(inode, size)?;
     }
     if attr.is_empty() {

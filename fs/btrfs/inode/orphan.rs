@@ -32,6 +32,9 @@ pub(crate) fn remove(inode: &BtrfsInode) -> Result {
     let first = Key::new(this.ino().get(), 0, 0);
     let last = Key::new(this.ino().get(), u8::MAX, u64::MAX);
     this.tree().clear(&mut handle, first..=last)?;
+    if let Ok(file) = this.file() {
+        fs.space().note_freed(file.bytes());
+    }
     this.tree().delete(&mut handle, orphan_key(this.ino()))
 }
 

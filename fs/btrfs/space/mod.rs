@@ -158,6 +158,8 @@ pub(crate) struct Space {
     overcommit: Atomic<u64>,
     /// Bytes of data that the next commit will free, as a hint.
     freed: Atomic<u64>,
+    /// Those of them that the commit under way frees.
+    freeing: Atomic<u64>,
 }
 
 impl Space {
@@ -193,6 +195,7 @@ impl Space {
                 committing: Atomic::new(0),
                 overcommit: Atomic::new(0),
                 freed: Atomic::new(0),
+                freeing: Atomic::new(0),
             }),
             GFP_KERNEL,
         )?;

@@ -57,6 +57,7 @@ impl Txn {
         let groups = mem::take(&mut open.groups);
         let conversion = mem::take(&mut open.conversion);
         open.forced = false;
+        self.space.note_frozen();
         open.total = Total::default();
         mem::swap(&mut open.paid, &mut next_paid);
         let transid = gate.transid;
