@@ -309,9 +309,11 @@ impl Txn {
         gate.transid
     }
 
-    /// Sets the time between commits, seconds.
+    /// Sets the time between commits, seconds. It counts at once.
     pub(crate) fn set_interval(&self, seconds: u32) {
+        let _progress = self.progress.lock();
         self.interval.store(seconds.max(1), Relaxed);
+        self.asked.notify_all();
     }
 
     /// Bytes that overlays take.

@@ -227,7 +227,6 @@ impl Txn {
 
     /// Sleeps until there is something to do.
     fn sleep(&self, stop: &Stop) -> Wake {
-        let interval = msecs_to_jiffies(self.interval.load(Relaxed).saturating_mul(1000));
         let mut progress = self.progress.lock();
         progress.busy = false;
         if progress.parked || progress.failed.is_some() {
@@ -246,6 +245,8 @@ impl Txn {
                 return Wake::End;
             }
             use kernel::sync::CondVarTimeoutResult::{Signal, Timeout, Woken};
+            // A remount may have changed it.
+            let interval = msecs_to_jiffies(self.interval.load(Relaxed).saturating_mul(1000));
             match self
                 .asked
                 .wait_interruptible_timeout(&mut progress, interval)
