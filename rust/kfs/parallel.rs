@@ -81,6 +81,18 @@ impl_has_work! {
     impl HasWork<Self> for Helper { self.work }
 }
 
+impl Helper {
+    /// Lets another processor help. Not generic, as lockdep wants one name for one class.
+    fn start(shared: Arc<Loop>) -> Result {
+        let helper = pin_init!(Self {
+            shared,
+            work <- new_work!("kfs::parallel"),
+        });
+        block::compute(KBox::pin_init(helper, GFP_KERNEL)?);
+        Ok(())
+    }
+}
+
 impl WorkItem for Helper {
     type Pointer = Pin<KBox<Self>>;
 
@@ -128,14 +140,8 @@ pub fn for_each<F: Fn(usize) + Sync>(turns: usize, body: F) {
         return (0..turns).for_each(&body);
     };
     for _ in 0..helpers {
-        let other = shared.clone();
-        let helper = pin_init!(Helper {
-            shared: other,
-            work <- new_work!("kfs::parallel"),
-        });
-        match KBox::pin_init(helper, GFP_KERNEL) {
-            Ok(helper) => block::compute(helper),
-            Err(_) => break,
+        if Helper::start(shared.clone()).is_err() {
+            break;
         }
     }
     shared.help();
