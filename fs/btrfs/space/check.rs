@@ -3,7 +3,8 @@
 //! Checks that counters, maps and trees agree, for debug builds.
 //!
 //! A difference is said with an error in the log and nothing else: it is a bug of this layer or
-//! of whoever uses it, and what it leads to is found by those who meet it.
+//! of whoever uses it, and what it leads to is found by those who meet it. The runner of the tests
+//! takes these lines for a failure.
 
 use btrfs_format::block_group::BlockGroupItem;
 use btrfs_format::key::{item, Key};
@@ -26,7 +27,7 @@ impl Space {
             if group.with(|inner| inner.loaded) == Loaded::Yes {
                 if let Err(what) = self.check_group(group) {
                     self.volume.log().error(format_args!(
-                        "block group {} differs from what was committed: {what}",
+                        "consistency check: block group {} differs from what was committed: {what}",
                         group.start()
                     ));
                 }
@@ -105,7 +106,7 @@ impl Space {
         for (what, have, want) in pairs {
             if have != want {
                 self.volume.log().error(format_args!(
-                    "space of type {:#x}: {have} bytes {what}, but should be {want}",
+                    "consistency check: space of type {:#x}: {have} bytes {what}, but should be {want}",
                     info.types
                 ));
             }
