@@ -66,7 +66,11 @@ fn container(fd: &OwnedFd, nr: u64, what: u64, flags: u64) -> Result<Vec<u8>> {
 /// LOGICAL_INO: (inode, offset, root) triples, sorted.
 fn logical_ino(fd: &OwnedFd, nr: u64, logical: u64, flags: u64) -> Result<String> {
     let out = container(fd, nr, logical, flags)?;
-    let count = u64_at(&out, 8) as u32 as usize;
+    let (count, missed) = (u64_at(&out, 8) as u32 as usize, u64_at(&out, 8) >> 32);
+    if missed != 0 {
+        // Which of them have room is up to the file system.
+        return Ok(format!("{} refs, room lacks for {}", count / 3, missed / 3));
+    }
     let mut refs: Vec<_> = (0..count / 3)
         .map(|i| {
             (
