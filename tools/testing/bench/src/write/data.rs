@@ -6,6 +6,8 @@ use crate::guest::{in_mnt, sync, Guest, Measured};
 use std::fs::{File, OpenOptions};
 use std::io::{Result, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use testkit::rng::Rng;
+use testkit::sys::AlignedBuf;
 
 const MIB: u64 = 1 << 20;
 const BLOCK: usize = 4096;
@@ -16,37 +18,21 @@ const RANDOM_SIZE: u64 = 128;
 /// How many blocks.
 const RANDOM_WRITES: u64 = 16_384;
 
-/// xorshift64*.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-}
-
 fn noise() -> Vec<u8> {
-    let mut random = Random(0x1234_5678_9abc_def1);
-    (0..MIB / 8)
-        .flat_map(|_| random.next().to_le_bytes())
-        .collect()
+    let mut bytes = vec![0; MIB as usize];
+    Rng::new(1).fill(&mut bytes);
+    bytes
 }
 
 /// Text that is compressed about as well as source code.
 fn words() -> Vec<u8> {
-    let mut random = Random(0x0bad_cafe_dead_beef);
+    let mut random = Rng::new(2);
     let words: Vec<String> = (0..4096)
-        .map(|_| format!("{:x} ", random.next() >> (64 - 8 - random.next() % 40)))
+        .map(|_| format!("{:x} ", random.u64() >> (64 - 8 - random.below(40))))
         .collect();
     let mut out = Vec::new();
     while out.len() < MIB as usize {
-        let (a, b) = (
-            (random.next() >> 52) as usize,
-            (random.next() >> 52) as usize,
-        );
+        let (a, b) = ((random.u64() >> 52) as usize, (random.u64() >> 52) as usize);
         out.extend_from_slice(words[a & b].as_bytes());
     }
     out.truncate(MIB as usize);
@@ -57,19 +43,14 @@ fn fill(file: &mut File, size: u64, piece: &[u8]) -> Result<()> {
     (0..size).try_for_each(|_| file.write_all(piece))
 }
 
-/// Memory that direct I/O can use.
-fn aligned(memory: &mut [u8]) -> &mut [u8] {
-    let skip = memory.as_ptr().align_offset(BLOCK);
-    &mut memory[skip..skip + BLOCK]
-}
-
 fn write_random(file: &File) -> Result<()> {
-    let mut memory = vec![0x5a; 2 * BLOCK];
-    let buf = aligned(&mut memory);
-    let mut random = Random(7);
+    let mut memory = AlignedBuf::new(BLOCK);
+    let buf = memory.bytes();
+    buf.fill(0x5a);
+    let mut random = Rng::new(7);
     (0..RANDOM_WRITES).try_for_each(|number| {
         buf[..8].copy_from_slice(&number.to_le_bytes());
-        let block = (random.next() >> 33) % (RANDOM_SIZE * MIB / BLOCK as u64);
+        let block = random.below(RANDOM_SIZE * MIB / BLOCK as u64);
         file.write_all_at(buf, block * BLOCK as u64)
     })
 }
