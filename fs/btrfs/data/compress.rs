@@ -69,20 +69,12 @@ impl Packer {
 
     /// How the items of such data say it is compressed.
     pub(super) fn kind(&self) -> Compression {
-        match self.algorithm {
-            Algorithm::Zlib => Compression::Zlib,
-            Algorithm::Lzo => Compression::Lzo,
-            Algorithm::Zstd => Compression::Zstd,
-        }
+        self.algorithm.compression()
     }
 
     /// The feature that a file system with such data has.
     pub(super) fn feature(&self) -> Option<Incompat> {
-        match self.algorithm {
-            Algorithm::Zlib => None,
-            Algorithm::Lzo => Some(Incompat::COMPRESS_LZO),
-            Algorithm::Zstd => Some(Incompat::COMPRESS_ZSTD),
-        }
+        Incompat::of_compression(self.kind())
     }
 
     /// Whether `input` looks like it could be made smaller.

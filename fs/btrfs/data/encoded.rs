@@ -57,12 +57,7 @@ pub(crate) fn write(file: &File<Btrfs>, mut new: Encoded) -> Result {
     inode.write_and_wait(whole.clone())?;
     inode.wait_for_direct_io();
     inode.invalidate_pages(whole.clone())?;
-    let feature = match new.compression {
-        Compression::Lzo => Some(Incompat::COMPRESS_LZO),
-        Compression::Zstd => Some(Incompat::COMPRESS_ZSTD),
-        Compression::None | Compression::Zlib => None,
-    };
-    if let Some(feature) = feature {
+    if let Some(feature) = Incompat::of_compression(new.compression) {
         inode.data().fs().volume().add_incompat(feature)?;
     }
     let all = new.pos == 0 && new.skip == 0 && new.len == new.unpacked;

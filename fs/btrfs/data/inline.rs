@@ -21,6 +21,7 @@ use super::writeback::Folios;
 use crate::edits::end;
 use crate::inode::store::store;
 use crate::inode::Inode;
+use crate::mount::Fs;
 use crate::vfs::BtrfsInode;
 
 /// Bytes in front of the data of an inline extent.
@@ -34,6 +35,12 @@ pub(super) struct Inline {
     item: KVec<u8>,
 }
 
+/// How many bytes of data a leaf has room for in an inline extent.
+fn most(fs: &Fs) -> Result<u64> {
+    let body = u64::try_from(fs.volume().geometry().body_size())?;
+    Ok(body.saturating_sub(25 + HEADER))
+}
+
 /// What goes into an item for a file whose dirty bytes `range` are in `folios`; `None` if it is
 /// not that small, or there is no memory to find out.
 pub(super) fn prepare(inode: &BtrfsInode, range: &Range<u64>, folios: &Folios) -> Option<Inline> {
@@ -44,11 +51,7 @@ pub(super) fn prepare(inode: &BtrfsInode, range: &Range<u64>, folios: &Folios) -
     if !all || data.flags().contains(InodeFlags::PREALLOC) {
         return None;
     }
-    let body = u64::try_from(fs.volume().geometry().body_size()).ok()?;
-    let limit = fs
-        .options()
-        .max_inline
-        .min(body.saturating_sub(25 + HEADER));
+    let limit = fs.options().max_inline.min(most(fs).ok()?);
     let packer = Packer::of(data).filter(|_| limit > 0);
     if packer.is_none() && size > limit.min(sector.saturating_sub(1)) {
         return None;
@@ -82,9 +85,7 @@ pub(super) fn replace_all(
     packed: &[u8],
 ) -> Result<bool> {
     let fs = inode.data().fs();
-    let body = u64::try_from(fs.volume().geometry().body_size())?;
-    let limit = fs.options().max_inline;
-    let limit = limit.min(body.saturating_sub(25 + HEADER));
+    let limit = fs.options().max_inline.min(most(fs)?);
     let len = u64::try_from(packed.len())?;
     let old = u64::try_from(inode.size())?;
     if size > fs.sector_size() || size < old || len > limit || len >= fs.sector_size() {
@@ -183,8 +184,7 @@ fn put(inode: &BtrfsInode, inline: Inline) -> Result {
 pub(super) fn cut(inode: &BtrfsInode, size: u64) -> Result {
     let data = inode.data();
     let (fs, file) = (data.fs(), data.file()?);
-    let body = u64::try_from(fs.volume().geometry().body_size())?;
-    if size == 0 || size > body.saturating_sub(25 + HEADER) {
+    if size == 0 || size > most(fs)? {
         return Ok(());
     }
     let extent = data.extent_at(0)?;

@@ -10,6 +10,7 @@
 //! The names and rules are those of btrfs(5). Some options are of a subvolume and not of the file
 //! system: [`DataOptions`].
 
+use btrfs_format::file_extent::Compression;
 use core::fmt;
 
 use kernel::prelude::*;
@@ -46,6 +47,15 @@ impl Param<'_> {
 }
 
 impl Algorithm {
+    /// How it is written in file extents.
+    pub(crate) fn compression(self) -> Compression {
+        match self {
+            Algorithm::Zlib => Compression::Zlib,
+            Algorithm::Lzo => Compression::Lzo,
+            Algorithm::Zstd => Compression::Zstd,
+        }
+    }
+
     /// Its name in options, properties and messages.
     pub(crate) fn name(self) -> &'static str {
         match self {

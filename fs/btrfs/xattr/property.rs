@@ -51,9 +51,8 @@ impl Compression {
     /// The feature that a file system needs for it.
     pub(crate) fn feature(self) -> Option<Incompat> {
         match self {
-            Self::Use(Algorithm::Lzo) => Some(Incompat::COMPRESS_LZO),
-            Self::Use(Algorithm::Zstd) => Some(Incompat::COMPRESS_ZSTD),
-            _ => None,
+            Self::Use(algorithm) => Incompat::of_compression(algorithm.compression()),
+            Self::Never => None,
         }
     }
 }

@@ -2,6 +2,8 @@
 
 //! Feature bits and flags of the superblock, with the names that sysfs and tools use.
 
+use crate::file_extent::Compression;
+
 flags_type! {
     /// Features without which a filesystem must not be mounted at all.
     Incompat: u64 {
@@ -43,6 +45,15 @@ flags_type! {
 }
 
 impl Incompat {
+    /// The feature of a filesystem that has data compressed this way; zlib needs none.
+    pub const fn of_compression(compression: Compression) -> Option<Self> {
+        match compression {
+            Compression::Lzo => Some(Self::COMPRESS_LZO),
+            Compression::Zstd => Some(Self::COMPRESS_ZSTD),
+            Compression::None | Compression::Zlib => None,
+        }
+    }
+
     /// The features that C btrfs supports without experimental options.
     pub const STABLE: Self = Self::MIXED_BACKREF
         .union(Self::DEFAULT_SUBVOL)
