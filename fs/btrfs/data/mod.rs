@@ -35,7 +35,6 @@
 //! | delayed ranges per inode | dirty memory | the VM throttles writers |
 
 #![forbid(unsafe_code)]
-#![allow(dead_code)]
 
 pub(crate) mod cache;
 mod compress;

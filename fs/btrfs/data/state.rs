@@ -190,12 +190,6 @@ impl FileState {
         }
     }
 
-    /// Whether anything is delayed or in flight.
-    pub(crate) fn is_pending(&self) -> bool {
-        let inner = self.inner.lock();
-        inner.delayed.total() != 0 || inner.in_flight.total() != 0
-    }
-
     /// How many bytes of `range` are not delayed yet.
     pub(crate) fn missing(&self, range: &Range<u64>) -> u64 {
         let covered = self.inner.lock().delayed.covered(range);

@@ -11,7 +11,6 @@
 //! the directories meanwhile, so nobody else changes the same names.
 
 #![forbid(unsafe_code)]
-#![allow(dead_code)]
 
 pub(crate) mod create;
 pub(crate) mod edit;

@@ -17,7 +17,6 @@
 //! inode is never dropped by who has a handle: removing it begins an operation.
 
 #![forbid(unsafe_code)]
-#![allow(dead_code)]
 
 pub(crate) mod attributes;
 pub(crate) mod facts;
@@ -166,11 +165,6 @@ impl Inode {
     /// Whether it is the root directory of its subvolume.
     pub(crate) fn is_subvol_root(&self) -> bool {
         !self.stub && self.ino == self.subvol.root_dir()
-    }
-
-    /// The transaction that made it.
-    pub(crate) fn generation(&self) -> Generation {
-        self.generation
     }
 
     /// Whether there may be extended attributes.

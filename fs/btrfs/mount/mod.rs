@@ -7,7 +7,6 @@
 //! system, which is then an [`Fs`].
 
 #![forbid(unsafe_code)]
-#![allow(dead_code)]
 
 mod context;
 pub(crate) mod data_options;

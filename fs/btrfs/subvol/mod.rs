@@ -19,7 +19,6 @@
 //! ([`options`]), read the tree of roots.
 
 #![forbid(unsafe_code)]
-#![allow(dead_code)]
 
 pub(crate) mod create;
 pub(crate) mod delete;

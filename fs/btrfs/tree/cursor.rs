@@ -29,11 +29,6 @@ impl ItemRef {
     pub(crate) fn key(&self) -> Key {
         self.key
     }
-
-    /// The leaf the item is in.
-    pub(crate) fn block(&self) -> &BlockRef {
-        &self.block
-    }
 }
 
 impl Deref for ItemRef {
@@ -93,22 +88,9 @@ impl Cursor {
         self.leaf.leaf().key(self.slot)
     }
 
-    /// The item under the cursor, to be kept.
-    pub(crate) fn item_ref(&self) -> Option<ItemRef> {
-        if self.before {
-            return None;
-        }
-        ItemRef::new(self.leaf.clone(), self.slot)
-    }
-
     /// The leaf under the cursor.
     pub(crate) fn leaf(&self) -> &BlockRef {
         &self.leaf
-    }
-
-    /// The position in [`Self::leaf`].
-    pub(crate) fn slot(&self) -> usize {
-        self.slot
     }
 
     /// The key that the leaf after this one begins with; `None` in the last leaf.
@@ -130,13 +112,6 @@ impl Cursor {
         } else if self.slot < self.leaf.leaf().nritems() {
             self.slot += 1;
         }
-        self.settle_forward()
-    }
-
-    /// Moves to the first item of the next leaf; behind the last item if there is no such leaf.
-    pub(crate) fn next_leaf(&mut self) -> Result {
-        self.before = false;
-        self.slot = self.leaf.leaf().nritems();
         self.settle_forward()
     }
 

@@ -10,7 +10,7 @@
 
 use btrfs_format::key::Key;
 use btrfs_format::root::{RootFlags, RootItem};
-use btrfs_format::types::{Generation, Logical, TreeId};
+use btrfs_format::types::TreeId;
 use core::mem::MaybeUninit;
 use core::ops::{Deref, RangeInclusive};
 use kernel::prelude::*;
@@ -58,17 +58,7 @@ pub(crate) enum Item {
     /// In a block.
     Block(ItemRef),
     /// Not committed yet.
-    Buf(Key, ItemBuf),
-}
-
-impl Item {
-    /// The item's key.
-    pub(crate) fn key(&self) -> Key {
-        match self {
-            Item::Block(item) => item.key(),
-            Item::Buf(key, _) => *key,
-        }
-    }
+    Buf(ItemBuf),
 }
 
 impl Deref for Item {
@@ -78,7 +68,7 @@ impl Deref for Item {
     fn deref(&self) -> &[u8] {
         match self {
             Item::Block(item) => item,
-            Item::Buf(_, item) => item,
+            Item::Buf(item) => item,
         }
     }
 }
@@ -196,7 +186,7 @@ impl LiveTree {
         let state = self.state();
         if !state.is_plain() {
             match state.find(&key) {
-                What::Item(item) => return Ok(Some(Item::Buf(key, item))),
+                What::Item(item) => return Ok(Some(Item::Buf(item))),
                 What::Gone => return Ok(None),
                 What::Unknown => {}
             }

@@ -16,7 +16,7 @@ use kernel::prelude::*;
 use kernel::sync::Arc;
 
 use super::cursor::Cursor;
-use super::live::{Item, LiveTree, TreeState};
+use super::live::{LiveTree, TreeState};
 use super::overlay::{Direction, ItemBuf, Overlay, Probe, What};
 
 /// A position in a live tree: on an item, before the first one, or behind the last one.
@@ -69,11 +69,6 @@ impl LiveCursor {
         Ok(cursor)
     }
 
-    /// The tree the cursor is in.
-    pub(crate) fn tree(&self) -> &Arc<LiveTree> {
-        &self.tree
-    }
-
     /// Key and data of the item under the cursor.
     #[inline]
     pub(crate) fn item(&self) -> Option<(Key, &[u8])> {
@@ -90,18 +85,6 @@ impl LiveCursor {
         match &self.at {
             At::Committed => self.committed.as_ref()?.cursor.key(),
             At::Edit(key, _) => Some(*key),
-            At::Gap(_) => None,
-        }
-    }
-
-    /// The item under the cursor, to be kept.
-    pub(crate) fn item_ref(&self) -> Option<Item> {
-        match &self.at {
-            At::Committed => {
-                let committed = self.committed.as_ref()?;
-                committed.cursor.item_ref().map(Item::Block)
-            }
-            At::Edit(key, item) => Some(Item::Buf(*key, item.clone())),
             At::Gap(_) => None,
         }
     }
@@ -161,11 +144,6 @@ impl LiveCursor {
             _ => self.key().and_then(Key::prev),
         };
         self.search_down(from)
-    }
-
-    /// Moves to the first item at or behind `key`.
-    pub(crate) fn seek(&mut self, key: Key) -> Result {
-        self.search_up(Some(key))
     }
 
     /// Whether the cursor's stages are current and there is only the committed tree.

@@ -37,7 +37,6 @@
 //! given back. Readahead is at most [`readahead::MAX_WINDOW`] blocks ahead per node.
 
 #![forbid(unsafe_code)]
-#![allow(dead_code, unused_imports)]
 
 mod batch;
 mod block;
@@ -60,14 +59,13 @@ mod verify;
 mod view;
 
 pub(crate) use batch::Batch;
-pub(crate) use block::{BlockRef, Expect, TreeBlock};
+pub(crate) use block::{BlockRef, Expect};
 pub(crate) use cache::{BlockSource, Severity, TreeCache};
-pub(crate) use csums::Csums;
-pub(crate) use cursor::{Cursor, ItemRef};
-pub(crate) use live::{Item, LiveTree, Place};
+pub(crate) use cursor::Cursor;
+pub(crate) use live::{LiveTree, Place};
 pub(crate) use merge::LiveCursor;
-pub(crate) use overlay::{Collected, Edit, EditContext, ItemBuf, Overlay};
-pub(crate) use roots::{RootOptions, Roots, Standard};
-pub(crate) use stages::{read_block_groups, read_chunk_tree, BlockGroup, ChunkVisitor};
+pub(crate) use overlay::{Collected, Edit, EditContext, Overlay};
+pub(crate) use roots::{RootOptions, Roots};
+pub(crate) use stages::{read_block_groups, read_chunk_tree, ChunkVisitor};
 pub(crate) use verify::Verifier;
 pub(crate) use view::{Epoch, TreeView};

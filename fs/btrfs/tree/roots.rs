@@ -10,7 +10,7 @@ use btrfs_format::dir::{name_hash, DirItems};
 use btrfs_format::key::{item, Key};
 use btrfs_format::root::RootItem;
 use btrfs_format::superblock::{CompatRo, Incompat, Superblock};
-use btrfs_format::types::{objectid, Generation, Logical, TreeId};
+use btrfs_format::types::{Generation, Logical, TreeId};
 use core::fmt;
 use kernel::{
     new_mutex, new_spinlock,
@@ -196,11 +196,6 @@ impl Roots {
         }
     }
 
-    /// The index of the backup roots in use, unless it is the superblock's own.
-    pub(crate) fn backup(&self) -> Option<usize> {
-        self.backup
-    }
-
     /// The last committed transaction.
     pub(crate) fn generation(&self) -> Generation {
         self.tree.view().generation()
@@ -310,12 +305,6 @@ impl Roots {
             .as_ref()
             .and_then(|item| DirItems::new(item).find_name(NAME));
         Ok(found.map_or(TreeId::FS_TREE, |entry| TreeId(entry.location.objectid)))
-    }
-
-    /// Whether an orphan item says that dropping the subvolume `id` has begun or must.
-    pub(crate) fn is_orphan(&self, id: TreeId) -> Result<bool> {
-        let key = Key::new(objectid::ORPHAN, item::ORPHAN_ITEM, id.get());
-        Ok(self.tree.get(key)?.is_some())
     }
 }
 

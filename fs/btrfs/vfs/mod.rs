@@ -7,7 +7,6 @@
 //! [`mount`](crate::mount), and translates the answer.
 
 #![forbid(unsafe_code)]
-#![allow(dead_code)]
 
 mod dir;
 mod export;

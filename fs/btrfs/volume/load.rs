@@ -132,12 +132,6 @@ impl Volume {
         Ok(())
     }
 
-    /// How many devices are missing.
-    pub(crate) fn missing_devices(&self) -> usize {
-        let devices = self.devices.lock();
-        devices.list.iter().filter(|d| d.is_missing()).count()
-    }
-
     /// Begins the devices' error counters with what `stored` says of each: what the device tree
     /// has, or `None`.
     pub(crate) fn load_stats(

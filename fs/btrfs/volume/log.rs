@@ -231,9 +231,4 @@ impl Log {
     pub(crate) fn info(&self, message: fmt::Arguments<'_>) {
         self.print(Level::Info, message);
     }
-
-    /// Information, unless there are too many messages.
-    pub(crate) fn info_limited(&self, message: fmt::Arguments<'_>) {
-        self.print_limited(Level::Info, message);
-    }
 }

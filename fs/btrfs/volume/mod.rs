@@ -50,7 +50,6 @@
     clippy::unwrap_used
 )]
 // Parts that the next layers are about to use.
-#![allow(dead_code, unused_imports)]
 
 pub(crate) mod alloc;
 pub(crate) mod chunk_map;
@@ -162,11 +161,6 @@ impl Volume {
     /// Identifies the file system in the registry, to find out whether it is mounted.
     pub(crate) fn id(&self) -> EntryId {
         self.lease.id()
-    }
-
-    /// Whether devices may be missing.
-    pub(crate) fn is_degraded_allowed(&self) -> bool {
-        self.degraded
     }
 
     /// Whether it may be written; only then bad copies are repaired.

@@ -122,18 +122,6 @@ impl NewSuper {
         self.fields().bytes_used = bytes.into();
     }
 
-    /// Bytes of all devices, and how many devices there are.
-    pub(crate) fn set_devices(&mut self, total_bytes: u64, num_devices: u64) {
-        let fields = self.fields();
-        fields.total_bytes = total_bytes.into();
-        fields.num_devices = num_devices.into();
-    }
-
-    /// The transaction of the free space caches of version 1.
-    pub(crate) fn set_cache_generation(&mut self, generation: u64) {
-        self.fields().cache_generation = generation.into();
-    }
-
     /// The transaction up to which the UUID tree is complete.
     pub(crate) fn set_uuid_tree_generation(&mut self, generation: Generation) {
         self.fields().uuid_tree_generation = generation.into();

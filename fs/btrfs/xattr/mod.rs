@@ -7,7 +7,6 @@
 //! ([`property`]). Changes are made under the inode lock.
 
 #![forbid(unsafe_code)]
-#![allow(dead_code)]
 
 pub(crate) mod edit;
 pub(crate) mod property;

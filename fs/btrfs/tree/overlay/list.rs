@@ -44,11 +44,6 @@ impl Overlay {
         Arc::pin_init(init, GFP_NOFAIL)
     }
 
-    /// The tree that is changed.
-    pub(crate) fn tree(&self) -> TreeId {
-        self.tree
-    }
-
     /// The transaction that changes it.
     pub(crate) fn transid(&self) -> Generation {
         self.transid
