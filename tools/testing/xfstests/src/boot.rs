@@ -3,6 +3,7 @@
 //! One boot: a batch of tests in a fresh guest, until it is done or a test hangs or crashes it.
 
 use crate::output::{Event, Outcome, Parser};
+use crate::signals;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -27,17 +28,20 @@ pub struct Settings {
 const GRACE: Duration = Duration::from_secs(25);
 /// From the start of the guest to the first test.
 const BOOT: u64 = 120;
+/// How often a request to end the run is looked for.
+const TICK: Duration = Duration::from_millis(200);
 
 /// Runs `tests` and tells `done` each result; returns how many tests were dealt with. The others
-/// have not been started.
+/// have not been started. The log of the guest and what it printed stay in `dir`, see [`Files`].
 pub fn run(
     settings: &Settings,
     dir: &Path,
     tests: &[String],
     mut done: impl FnMut(Outcome),
 ) -> Result<usize, String> {
-    prepare(dir, tests).map_err(|error| format!("{}: {error}", dir.display()))?;
-    let mut child = start(settings, dir)?;
+    let files =
+        Files::prepare(dir, tests).map_err(|error| format!("{}: {error}", dir.display()))?;
+    let mut child = start(settings, dir, &files)?;
     let (sender, receiver) = mpsc::channel();
     let Some(mut out) = child.stdout.take() else {
         return Err("no output".into());
@@ -55,7 +59,12 @@ pub fn run(
     let (mut dealt, mut since, mut hanging) = (0, Instant::now(), false);
     let mut limit = Duration::from_secs(BOOT.max(settings.timeout));
     loop {
-        match receiver.recv_timeout(limit.saturating_sub(since.elapsed())) {
+        if signals::stopped() {
+            stop(&child);
+            break;
+        }
+        let left = limit.saturating_sub(since.elapsed());
+        match receiver.recv_timeout(left.min(TICK)) {
             Ok(bytes) => {
                 let piece = String::from_utf8_lossy(&bytes);
                 text.push_str(&piece);
@@ -73,6 +82,7 @@ pub fn run(
                     since = Instant::now();
                 }
             }
+            Err(RecvTimeoutError::Timeout) if since.elapsed() < limit => {}
             Err(RecvTimeoutError::Timeout) if hanging => {
                 stop(&child);
                 break;
@@ -86,12 +96,17 @@ pub fn run(
         }
     }
     let status = child.wait().map_err(|error| error.to_string())?;
-    let _ = fs::write(dir.join("output"), &text);
-    let log = fs::read_to_string(dir.join("log")).unwrap_or_default();
+    let _ = fs::write(&files.output, &text);
+    // The test that was running has no result: it did not end by itself.
+    if signals::stopped() {
+        return Ok(dealt);
+    }
+    let log = fs::read(&files.log).unwrap_or_default();
+    let log = String::from_utf8_lossy(&log);
     if let Some((test, printed)) = parser.rest() {
         dealt += 1;
         let name = test.replace('/', "-");
-        let _ = fs::copy(dir.join("log"), settings.out.join(format!("{name}.log")));
+        let _ = fs::copy(&files.log, settings.out.join(format!("{name}.log")));
         // Killed by the suite itself, or by the kernel.
         let (result, reason) = if hanging {
             ("timeout", blocked(&log))
@@ -114,15 +129,46 @@ pub fn run(
     Ok(dealt)
 }
 
-fn prepare(dir: &Path, tests: &[String]) -> std::io::Result<()> {
-    fs::create_dir_all(dir)?;
-    for old in ["stop", "log"] {
-        let _ = fs::remove_file(dir.join(old));
-    }
-    fs::write(dir.join("list"), tests.join("\n") + "\n")
+/// What a boot leaves beside the results: `DIR/boot-N.{list,log,output,errors}`.
+struct Files {
+    /// The kernel's log.
+    log: PathBuf,
+    /// What `check` printed.
+    output: PathBuf,
+    /// What the runner of the guest complained about.
+    errors: PathBuf,
 }
 
-fn start(settings: &Settings, dir: &Path) -> Result<Child, String> {
+impl Files {
+    /// Takes the first number that no earlier boot has.
+    fn prepare(dir: &Path, tests: &[String]) -> std::io::Result<Self> {
+        fs::create_dir_all(dir)?;
+        let _ = fs::remove_file(dir.join("stop"));
+        let list = tests.join("\n") + "\n";
+        fs::write(dir.join("list"), &list)?;
+        let mut number = 1;
+        let file = |number: u32, kind: &str| dir.join(format!("boot-{number}.{kind}"));
+        while file(number, "list").exists() {
+            number += 1;
+        }
+        fs::write(file(number, "list"), &list)?;
+        Ok(Self {
+            log: file(number, "log"),
+            output: file(number, "output"),
+            errors: file(number, "errors"),
+        })
+    }
+}
+
+/// Removes what the boots of an earlier run left in `dir`.
+pub fn forget(dir: &Path) {
+    let entries = fs::read_dir(dir).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("boot-")) {
+        let _ = fs::remove_file(entry.path());
+    }
+}
+
+fn start(settings: &Settings, dir: &Path, files: &Files) -> Result<Child, String> {
     let mut command = Command::new(settings.top.join("tools/testing/vm"));
     // The suite looks at the kernel's log after each test itself.
     command.args([
@@ -137,7 +183,7 @@ fn start(settings: &Settings, dir: &Path) -> Result<Child, String> {
     if settings.debug {
         command.arg("--debug");
     }
-    command.arg("--log").arg(dir.join("log"));
+    command.arg("--log").arg(&files.log);
     command.arg("--share").arg(format!("{},rw", dir.display()));
     command
         .arg("--env")
@@ -150,13 +196,13 @@ fn start(settings: &Settings, dir: &Path) -> Result<Child, String> {
         .arg(settings.top.join("tools/testing/xfstests/guest"))
         .arg(dir)
         .arg(&settings.module);
-    let errors = fs::File::create(dir.join("errors")).map_err(|error| error.to_string())?;
+    let errors = fs::File::create(&files.errors).map_err(|error| error.to_string())?;
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(errors)
-        .spawn()
-        .map_err(|error| format!("vm: {error}"))
+        .stderr(errors);
+    signals::die_with_us(&mut command);
+    command.spawn().map_err(|error| format!("vm: {error}"))
 }
 
 /// Asks the runner of the guest to stop it; it cleans up behind itself.

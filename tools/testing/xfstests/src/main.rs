@@ -10,10 +10,12 @@ mod boot;
 mod output;
 mod report;
 mod select;
+mod signals;
 
 use boot::Settings;
 use std::collections::VecDeque;
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -39,7 +41,10 @@ tests whose second column is that (@results.tsv:fail).
   --report                only print the table of what DIR has
 
 The devices of the suite are in the guest's memory. DIR/results.tsv has the results,
-DIR/shard-N/results what the suite kept, DIR/TEST.log the kernel's log of a crash or a hang.
+DIR/shard-N/results what the suite kept, DIR/shard-N/boot-M.log the kernel's log of each guest
+(.list, .output: its tests, what they printed), DIR/TEST.log that of a crash or a hang. Only one
+run at a time may use DIR. INT, TERM and HUP end the guests and the run, whose results stay; the
+guests do not outlive it either when it is killed.
 Exit status: 0 when no test failed (with --baseline: none that passes there).
 ";
 
@@ -149,8 +154,14 @@ fn run() -> Result<bool, String> {
     let out = out.canonicalize().map_err(|error| error.to_string())?;
     let file = out.join("results.tsv");
     if !args.report {
+        let _lock = lock(&out)?;
         if !args.resume {
             let _ = fs::rename(&file, out.join("results.old.tsv"));
+            for shard in fs::read_dir(&out).into_iter().flatten().flatten() {
+                if shard.file_name().to_string_lossy().starts_with("shard-") {
+                    boot::forget(&shard.path());
+                }
+            }
         }
         work(&args, &top, &out, &file)?;
     }
@@ -169,6 +180,26 @@ fn run() -> Result<bool, String> {
     Ok(!baseline
         .iter()
         .any(|(test, row)| row.0 == "pass" && bad(test)))
+}
+
+/// Keeps others from using the directory. Guests inherit the lock: as long as one is there, however
+/// the run ended, nobody else begins.
+fn lock(out: &Path) -> Result<fs::File, String> {
+    let path = out.join(".lock");
+    let file = fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(|error| format!("{}: {error}", path.display()))?;
+    let fd = file.as_raw_fd();
+    // SAFETY: the descriptor is open.
+    if unsafe { libc::flock(fd, libc::LOCK_EX | libc::LOCK_NB) } != 0 {
+        return Err(format!("{}: another run is using it", out.display()));
+    }
+    // SAFETY: the descriptor is open; no flags: it is inherited.
+    unsafe { libc::fcntl(fd, libc::F_SETFD, 0) };
+    Ok(file)
 }
 
 fn work(args: &Args, top: &Path, out: &Path, file: &Path) -> Result<(), String> {
@@ -214,6 +245,9 @@ fn work(args: &Args, top: &Path, out: &Path, file: &Path) -> Result<(), String> 
             .map(|s| s.join().unwrap_or(Err("a shard died".into())));
         ends.filter_map(Result::err).collect()
     });
+    if signals::stopped() {
+        return Err("interrupted".into());
+    }
     match failures.first() {
         Some(failure) => Err(failure.clone()),
         None => Ok(()),
@@ -237,7 +271,7 @@ fn shard(
             let n = batch.min(queue.len());
             queue.drain(..n).collect()
         };
-        if tests.is_empty() {
+        if tests.is_empty() || signals::stopped() {
             return Ok(());
         }
         let ran = boot::run(settings, &dir, &tests, |outcome| {
@@ -273,12 +307,13 @@ fn shard(
 }
 
 fn main() {
+    signals::watch();
     match run() {
         Ok(true) => {}
         Ok(false) => std::process::exit(1),
         Err(error) => {
             eprintln!("xfstests: {error}");
-            std::process::exit(2);
+            std::process::exit(if signals::stopped() { 130 } else { 2 });
         }
     }
 }
