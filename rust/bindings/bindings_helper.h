@@ -17,6 +17,7 @@
 #include <linux/fiemap.h>
 #include <linux/fileattr.h>
 #include <linux/falloc.h>
+#include <linux/filelock.h>
 #include <linux/fs.h>
 #include <linux/fs_context.h>
 #include <linux/fs_parser.h>

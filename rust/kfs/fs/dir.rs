@@ -240,6 +240,7 @@ impl<O: DirOperations> DirTable<O> {
         } else {
             None
         },
+        setlease: super::file::SETLEASE,
         ..pin_init::zeroed()
     };
 

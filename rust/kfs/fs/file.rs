@@ -256,6 +256,21 @@ fn length(ret: isize) -> Result<usize> {
     usize::try_from(ret).map_err(|_| i32::try_from(ret).map_or(EIO, Error::from_errno))
 }
 
+/// Leases and delegations of files and directories, of which the VFS does all.
+#[cfg(CONFIG_FILE_LOCKING)]
+pub(super) const SETLEASE: SetLease = Some(bindings::generic_setlease);
+#[cfg(not(CONFIG_FILE_LOCKING))]
+pub(super) const SETLEASE: SetLease = None;
+
+type SetLease = Option<
+    unsafe extern "C" fn(
+        *mut bindings::file,
+        c_int,
+        *mut *mut bindings::file_lease,
+        *mut *mut c_void,
+    ) -> c_int,
+>;
+
 /// What `fallocate` does with a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fallocate {
@@ -426,6 +441,7 @@ impl<O: FileOperations> FileTable<O> {
         } else {
             None
         },
+        setlease: SETLEASE,
         ..pin_init::zeroed()
     };
 
