@@ -44,13 +44,17 @@ impl FileOperations for Node {
 
     fn fiemap(inode: &BtrfsInode, info: &mut FiemapInfo<'_>, start: u64, len: u64) -> Result {
         let data = inode.data();
-        // Addresses are only known of what was written.
-        inode.write_and_wait(0..i64::MAX as u64)?;
         let _lock = inode.lock_shared();
+        if info.wants_sync() {
+            // What was written since this was done without the lock.
+            inode.wait_for_direct_io();
+            inode.write_and_wait(0..i64::MAX as u64)?;
+        }
         let sector = data.fs().sector_size();
         let start = start - start % sector;
         let end = start.saturating_add(len).saturating_add(sector - 1);
         let end = end - end % sector;
+        let size = u64::try_from(inode.size())?;
         let last_end = extent::last_end(data.tree(), data.ino(), sector)?;
         let roots = data.fs().roots();
         let extents = roots.standard().extent.as_ref();
@@ -64,9 +68,9 @@ impl FileOperations for Node {
             )
         });
         fiemap::report(
-            &mut data.extents_from(start)?,
-            end,
-            last_end,
+            data,
+            start..end,
+            (last_end, size),
             |allocation, offset| match &mut sharing {
                 Some(sharing) => sharing.is_shared(allocation, offset),
                 None => Ok(false),

@@ -34,6 +34,12 @@ impl FiemapInfo<'_> {
         unsafe { (*self.0).fi_extents_max != 0 }
     }
 
+    /// Whether what is dirty is to be written first (which was done once, without any lock).
+    pub fn wants_sync(&self) -> bool {
+        // SAFETY: Valid by the type invariant.
+        unsafe { (*self.0).fi_flags & bindings::FIEMAP_FLAG_SYNC != 0 }
+    }
+
     /// Reports one extent; all in bytes, `flags` are `FIEMAP_EXTENT_*`.
     ///
     /// Returns whether the caller wants no more: its buffer is full, or this was the last
