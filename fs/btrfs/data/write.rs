@@ -70,12 +70,18 @@ impl IomapWriteOps for FileData {
                 true => MappingKind::Delalloc,
                 false => MappingKind::Mapped,
             };
-            let how = match purpose.is_fault() || purpose.is_nowait() {
-                true => Urgency::Nowait,
-                false => Urgency::Normal,
-            };
-            match delay(inode, start..end, how) {
+            match delay(inode, start..end, Urgency::Nowait) {
                 Ok(()) => return Ok(mapping(extent, start..end, cookie, kind)),
+                Err(e) if e != EAGAIN || purpose.is_fault() || purpose.is_nowait() => {
+                    return Err(e);
+                }
+                // Not with the views that keep the extent where it is: what they see cannot become
+                // free, and that is what may have to be waited for.
+                Err(_) => drop(extent),
+            }
+            match delay(inode, start..end, Urgency::Normal) {
+                // To be looked up anew.
+                Ok(()) => {}
                 Err(e) if e == ENOSPC && end.saturating_sub(start) > sector => {
                     let half = (end.saturating_sub(start) / 2).next_multiple_of(sector);
                     end = start.saturating_add(half);

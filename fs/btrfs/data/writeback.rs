@@ -125,7 +125,10 @@ fn launch(inode: &Inode, range: Range<u64>) -> Result<(DataReservation, u64)> {
     let has = reserved.as_ref().map_or(0, |r| r.bytes());
     // A folio may become dirty behind the back of the file system: it pays now.
     let missing = len.saturating_sub(has).saturating_sub(unpaid);
-    let missing = inode.fs().space().reserve_data_as(missing, Urgency::Nowait);
+    let missing = inode
+        .fs()
+        .space()
+        .reserve_data_as(missing, Urgency::Completion);
     match (reserved, missing) {
         (Some(mut reserved), Ok(missing)) => {
             reserved.merge(missing);

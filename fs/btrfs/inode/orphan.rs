@@ -11,6 +11,7 @@ use btrfs_format::key::{item, Key};
 use btrfs_format::types::{objectid, Ino};
 use kernel::prelude::*;
 use kernel::sync::Arc;
+use kernel::types::ScopeGuard;
 
 use super::load;
 use crate::data::truncate;
@@ -18,6 +19,34 @@ use crate::dir::create::orphan_key;
 use crate::subvol::Subvol;
 use crate::txn::Demand;
 use crate::vfs::{BtrfsInode, BtrfsSuper};
+
+/// Whether a file leaves its tree with the memory, and gives space back that somebody may wait for.
+fn has_space(inode: &BtrfsInode) -> bool {
+    let data = inode.data();
+    inode.nlink() == 0 && !data.is_stub() && data.file().is_ok()
+}
+
+/// An inode is about to leave memory: what its data is promised is free, and who makes room should
+/// wait for what it has.
+pub(crate) fn leave(inode: &BtrfsInode) {
+    if !has_space(inode) {
+        return;
+    }
+    let data = inode.data();
+    data.fs().space().note_leaving();
+    if let Ok(file) = data.file() {
+        drop(file.undelay(0..u64::MAX));
+    }
+}
+
+/// The end of [`leave`], when this is dropped: all that could be done was done.
+pub(crate) fn gone(inode: &BtrfsInode) -> impl Drop + '_ {
+    ScopeGuard::new(move || {
+        if has_space(inode) {
+            inode.data().fs().space().note_gone();
+        }
+    })
+}
 
 /// Removes a file without names from its tree. Nobody uses it any more.
 pub(crate) fn remove(inode: &BtrfsInode) -> Result {

@@ -110,6 +110,8 @@ impl Fs {
         *self.options.lock() = options.with_data(DataOptions::PLAIN);
         self.volume.set_barriers(!options.has(Flags::NOBARRIER));
         self.txn.set_interval(options.commit_interval);
+        self.txn
+            .set_flush_on_commit(options.has(Flags::FLUSHONCOMMIT));
         self.space.set_settings(space_settings(&options));
     }
 
@@ -130,6 +132,8 @@ impl Fs {
         self.space.reassess()?;
         self.roots.cache().verifier().set_writable(true);
         self.txn.set_interval(options.commit_interval);
+        self.txn
+            .set_flush_on_commit(options.has(Flags::FLUSHONCOMMIT));
         self.txn.begin()?;
         space_cache::settle(self, options).inspect_err(|_| {
             // The reason was told.
@@ -342,6 +346,7 @@ pub(super) fn space_settings(options: &Options) -> Settings {
         discard_sync: options.has(Flags::DISCARD_SYNC),
         discard_async: options.has(Flags::DISCARD_ASYNC),
         metadata_ratio: options.metadata_ratio,
+        enospc_debug: options.has(Flags::ENOSPC_DEBUG),
     }
 }
 

@@ -38,15 +38,8 @@ impl Space {
         }
     }
 
-    /// The transaction takes no more changes: what is freed from now on is for the next commit.
-    pub(crate) fn note_frozen(&self) {
-        self.freeing.store(self.freed.load(Relaxed), Relaxed);
-    }
-
     /// It has allocated all that it needs. What it did not need is free for others.
     pub(crate) fn end_commit(&self) {
-        // That is pinned now.
-        let _ = self.freed.fetch_sub(self.freeing.load(Relaxed), Relaxed);
         if let Ok(info) = self.info(Kind::Metadata) {
             info.with(|counters| {
                 let left = core::mem::take(&mut counters.commit);

@@ -22,7 +22,9 @@
 use btrfs_format::profile::{BlockGroupFlags, RaidProfile};
 use btrfs_format::types::Generation;
 use kernel::prelude::*;
-use kernel::sync::{new_condvar, new_spinlock, CondVar, SpinLock};
+use kernel::sync::atomic::{Atomic, Relaxed};
+use kernel::sync::lock::mutex::MutexGuard;
+use kernel::sync::{new_condvar, new_mutex, new_spinlock, CondVar, Mutex, SpinLock};
 
 use super::extent_map::Extent;
 use super::summary::{factor, BlockGroup};
@@ -299,6 +301,23 @@ pub(crate) struct Info {
     /// Signalled when there may be more room.
     #[pin]
     pub(super) changed: CondVar,
+    /// Held by who makes room for a reservation.
+    #[pin]
+    turn: Mutex<()>,
+    /// Those who do, or wait for that.
+    climbing: Atomic<u32>,
+}
+
+/// The right to make room; see [`ladder`](super::ladder).
+pub(super) struct Turn<'a> {
+    info: &'a Info,
+    _guard: MutexGuard<'a, ()>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let _ = self.info.climbing.fetch_sub(1, Relaxed);
+    }
 }
 
 impl Info {
@@ -308,6 +327,8 @@ impl Info {
             counters <- new_spinlock!(counters, "btrfs-space-info"),
             cursors <- new_spinlock!(Cursors::default(), "btrfs-space-cursors"),
             changed <- new_condvar!("btrfs-space-changed"),
+            turn <- new_mutex!((), "btrfs-space-turn"),
+            climbing: Atomic::new(0),
         })
     }
 
@@ -319,6 +340,20 @@ impl Info {
     /// Runs `f` on the counters, under their spinlock.
     pub(crate) fn with<R>(&self, f: impl FnOnce(&mut Counters) -> R) -> R {
         f(&mut self.counters.lock())
+    }
+
+    /// Waits for the turn to make room.
+    pub(super) fn take_turn(&self) -> Turn<'_> {
+        self.climbing.fetch_add(1, Relaxed);
+        Turn {
+            info: self,
+            _guard: self.turn.lock(),
+        }
+    }
+
+    /// Whether somebody makes room, so that others have to wait.
+    pub(super) fn is_climbed(&self) -> bool {
+        self.climbing.load(Relaxed) > 0
     }
 
     /// Wakes those who wait for room.

@@ -7,7 +7,7 @@
 //! * [`Info`] adds up the groups of a kind; [`Counters`] are the sums, and the rule that makes
 //!   promises good.
 //! * [`chunk`] makes block groups and removes them.
-//! * [`reserve`] promises space; [`alloc`] gives it away, as [`policy`] says where; [`commit`]
+//! * [`reserve`] promises space, [`ladder`] does what there is to do before that fails; [`alloc`] gives it away, as [`policy`] says where; [`commit`]
 //!   follows what commits make of it.
 //! * [`Summary`] is how the space is used, for whoever asks; [`statfs`] turns it into what
 //!   `statfs(2)` reports.
@@ -23,9 +23,10 @@
 //!
 //! # Locks
 //!
-//! Making of groups (mutex, starts transaction handles) -> group table (mutex, for changes) -> loading of a group (mutex, reads tree blocks) -> group
+//! Turn to make room (mutex) -> making of groups (mutex, starts transaction handles) -> group table (mutex, for changes) -> loading of a group (mutex, reads tree blocks) -> group
 //! (mutex) -> counters (spinlock). Under the last two nothing is read, and nothing is allocated
-//! that could make memory be reclaimed. Who reserves holds none of them, and no transaction handle.
+//! that could make memory be reclaimed. Who reserves holds none of them, no transaction handle, and
+//! no view of a tree, because what it sees cannot become free.
 //!
 //! # Bounds
 //!
@@ -41,10 +42,12 @@ pub(crate) mod chunk;
 pub(crate) mod commit;
 mod discard;
 mod discard_async;
+mod dump;
 pub(crate) mod extent_map;
 mod fill;
 pub(crate) mod group;
 pub(crate) mod info;
+mod ladder;
 pub(crate) mod load;
 pub(crate) mod policy;
 mod rebuild;
@@ -59,7 +62,8 @@ pub(crate) use chunk::ChunkSink;
 pub(crate) use commit::GroupUse;
 pub(crate) use group::BlockGroup;
 pub(crate) use info::{Counters, Info, Kind};
-pub(crate) use reserve::{DataReservation, Flusher, MetaReservation, Urgency};
+pub(crate) use ladder::Flusher;
+pub(crate) use reserve::{DataReservation, MetaReservation, Urgency};
 pub(crate) use summary::Summary;
 pub(crate) use table::GroupTable;
 
@@ -122,6 +126,8 @@ pub(crate) struct Settings {
     pub(crate) discard_async: bool,
     /// A chunk of metadata is made after this many of data; 0 is off.
     pub(crate) metadata_ratio: u32,
+    /// What there is, is logged when it is not enough.
+    pub(crate) enospc_debug: bool,
 }
 
 /// All space of a file system.
@@ -156,10 +162,7 @@ pub(crate) struct Space {
     committing: Atomic<u64>,
     /// By how much promises of tree blocks may exceed what there is, bytes.
     overcommit: Atomic<u64>,
-    /// Bytes of data that the next commit will free, as a hint.
-    freed: Atomic<u64>,
-    /// Those of them that the commit under way frees.
-    freeing: Atomic<u64>,
+    coming: ladder::Coming,
 }
 
 impl Space {
@@ -194,8 +197,7 @@ impl Space {
                 discards <- discard_async::Discards::new(),
                 committing: Atomic::new(0),
                 overcommit: Atomic::new(0),
-                freed: Atomic::new(0),
-                freeing: Atomic::new(0),
+                coming: ladder::Coming::new(),
             }),
             GFP_KERNEL,
         )?;

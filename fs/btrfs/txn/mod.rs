@@ -37,11 +37,13 @@
 mod born;
 mod chunks;
 mod commit;
+mod delayed;
 mod demand;
 mod handle;
 mod pins;
 mod progress;
 
+pub(crate) use delayed::DelayedData;
 pub(crate) use demand::Demand;
 pub(crate) use handle::Handle;
 
@@ -50,7 +52,7 @@ use core::ops::Range;
 use kernel::prelude::*;
 use kernel::sync::{
     atomic::{Atomic, Relaxed},
-    new_condvar, new_mutex, Arc, CondVar, Mutex,
+    new_condvar, new_mutex, new_spinlock, Arc, CondVar, Mutex, SpinLock,
 };
 use kfs::kthread::KThread;
 use kfs::new_rwsem;
@@ -122,9 +124,18 @@ pub(crate) struct Txn {
     /// Deleted subvolumes that are dropped one after the other.
     #[pin]
     dropping: Mutex<KVVec<Arc<LiveTree>>>,
-    /// Commits; `None` while the file system is read-only.
+    /// One commits, one writes delayed data; none while the file system is read-only.
     #[pin]
-    thread: Mutex<Option<KThread>>,
+    threads: Mutex<[Option<KThread>; 2]>,
+    #[pin]
+    delayed_data: SpinLock<Option<Arc<dyn DelayedData>>>,
+    /// Delayed data is to be written.
+    #[pin]
+    delayed_asked: CondVar,
+    /// It was, or nobody needs to wait for it any more.
+    #[pin]
+    delayed_written: CondVar,
+    flush_on_commit: Atomic<bool>,
     /// Bytes of the overlays, open and frozen.
     bytes: Atomic<usize>,
     limit: usize,
@@ -166,7 +177,11 @@ impl Txn {
             ended <- new_condvar!("btrfs-committed"),
             dropping <- new_mutex!(KVVec::new(), "btrfs-dropping"),
             pins <- new_mutex!(Pins::default(), "btrfs-pins"),
-            thread <- new_mutex!(None, "btrfs-committer"),
+            threads <- new_mutex!([None, None], "btrfs-threads"),
+            delayed_data <- new_spinlock!(None, "btrfs-delayed-data"),
+            delayed_asked <- new_condvar!("btrfs-delayed"),
+            delayed_written <- new_condvar!("btrfs-written"),
+            flush_on_commit: Atomic::new(false),
             bytes: Atomic::new(0),
             limit,
             interval: Atomic::new(30),
@@ -244,10 +259,11 @@ impl Txn {
 
     /// The file system may be changed from now on; a thread commits what is changed.
     pub(crate) fn begin(self: &Arc<Self>) -> Result {
-        let txn = self.clone();
         self.progress.lock().stopping = false;
-        let thread = KThread::spawn(c"btrfs-transaction", move |stop| txn.run(stop))?;
-        *self.thread.lock() = Some(thread);
+        let (txn, other) = (self.clone(), self.clone());
+        let commits = KThread::spawn(c"btrfs-transaction", move |stop| txn.run(stop))?;
+        let writes = KThread::spawn(c"btrfs-delayed", move |stop| other.run_delayed(stop))?;
+        *self.threads.lock() = [Some(commits), Some(writes)];
         self.gate.write().closed = None;
         self.space.set_chunk_sink(Some(self.clone()));
         self.space.set_flusher(Some(self.clone()));
@@ -270,8 +286,10 @@ impl Txn {
         let result = result.and_then(|()| self.commit());
         self.progress.lock().stopping = true;
         self.asked.notify_all();
-        let thread = self.thread.lock().take();
-        drop(thread);
+        self.delayed_asked.notify_all();
+        self.notify_delayed();
+        let threads = core::mem::take(&mut *self.threads.lock());
+        drop(threads);
         result
     }
 
@@ -287,6 +305,7 @@ impl Txn {
         }
         self.asked.notify_all();
         self.ended.notify_all();
+        self.notify_delayed();
     }
 
     /// Whether a commit failed.

@@ -9,8 +9,9 @@ use kernel::time::msecs_to_jiffies;
 use kfs::kthread::Stop;
 use kfs::mem::NoFs;
 
+use super::delayed::Rounds;
 use super::{Demand, Txn};
-use crate::space::{Flusher, Urgency};
+use crate::space::Urgency;
 
 /// How far transactions have got.
 pub(super) struct Progress {
@@ -26,6 +27,10 @@ pub(super) struct Progress {
     parked: bool,
     /// The thread is at work.
     busy: bool,
+    /// How often delayed data was to be written, and was.
+    pub(super) delayed: Rounds,
+    /// How many wait for a commit that delayed data may wait for.
+    pub(super) urgent: u32,
 }
 
 impl Progress {
@@ -37,6 +42,8 @@ impl Progress {
             stopping: false,
             parked: false,
             busy: false,
+            delayed: Rounds::default(),
+            urgent: 0,
         }
     }
 
@@ -50,14 +57,6 @@ impl Progress {
     /// The first error of a commit.
     pub(super) fn failed(&self) -> Option<Error> {
         self.failed
-    }
-}
-
-impl Flusher for Txn {
-    fn commit(&self) -> Result {
-        Txn::commit(self)?;
-        self.reap();
-        Ok(())
     }
 }
 
@@ -75,6 +74,15 @@ impl Txn {
     pub(crate) fn commit(&self) -> Result {
         let transid = self.request();
         self.wait(transid)
+    }
+
+    /// As [`Self::commit`], for those whom the writing of delayed data may wait for: a commit that
+    /// would wait for that does so no longer.
+    pub(super) fn commit_urgently(&self) -> Result {
+        self.hurry(true);
+        let result = self.commit();
+        self.hurry(false);
+        result
     }
 
     /// Begins to commit what was changed up to now; returns what to wait for.
@@ -135,6 +143,7 @@ impl Txn {
         let _ = self.with_gate_closed(Some(EIO));
         let mut progress = self.progress.lock();
         progress.fail(EIO);
+        self.notify_delayed();
         while progress.busy {
             self.ended.wait(&mut progress);
         }
@@ -142,6 +151,7 @@ impl Txn {
         self.volume.set_read_only();
         self.asked.notify_all();
         self.ended.notify_all();
+        self.notify_delayed();
     }
 
     /// Waits for the last transaction that somebody wants to be durable.
@@ -195,7 +205,10 @@ impl Txn {
             if self.is_aborted() {
                 return Err(EROFS);
             }
-            self.commit()?;
+            match demand.how {
+                Urgency::Deleting => self.commit_urgently()?,
+                _ => self.commit()?,
+            }
             if kfs::task::is_killed() {
                 return Err(EINTR);
             }
@@ -212,6 +225,9 @@ impl Txn {
             if let Wake::Interval = wake {
                 // What cannot be done now can be done the next time.
                 let _ = self.space.remove_empty();
+            }
+            if let Wake::Commit | Wake::Interval = wake {
+                self.write_before_commit();
             }
             match wake {
                 Wake::End => return,

@@ -12,6 +12,7 @@ use kernel::sync::{aref::ARef, Arc};
 use kfs::block::DevNum;
 use kfs::fs::{
     seq_escape, FileSystem, FsContext, FsFlags, New, Param, Params, SbFlags, StatFs, SuperBlock,
+    WeakSuper,
 };
 
 use super::{export_ops, verity_ops, xattr_handlers, Btrfs, BtrfsInode, BtrfsSuper};
@@ -19,6 +20,7 @@ use crate::inode::{load, orphan, store, Inode, InodeKey};
 use crate::mount::{self, Fs, MountContext};
 use crate::space::statfs;
 use crate::sysfs;
+use crate::txn::DelayedData;
 use crate::volume::registry::EntryId;
 use crate::volume::Device;
 
@@ -93,6 +95,8 @@ impl FileSystem for Btrfs {
                 e.to_errno()
             ));
         })?;
+        let delayed = Arc::new(Delayed(sb.weak()), GFP_KERNEL)?;
+        sb.data().txn().set_delayed_data(Some(delayed));
         load::get_root(sb, TreeId::FS_TREE)
     }
 
@@ -130,6 +134,7 @@ impl FileSystem for Btrfs {
 
     fn put_super(sb: &BtrfsSuper) {
         let fs = sb.data();
+        fs.txn().set_delayed_data(None);
         // After an abort the volume is read-only, but the committing thread is still there.
         if fs.volume().is_writable() || fs.txn().is_aborted() {
             // A failure has said so; there is nobody to tell.
@@ -211,11 +216,17 @@ impl FileSystem for Btrfs {
     }
 
     fn write_inode(inode: &BtrfsInode, _sync: bool) -> Result {
-        store::store_alone(inode)
+        // Part of the writing of delayed data, which may be waited for in order to make room.
+        store::store_deleting(inode)
+    }
+
+    fn leave(inode: &BtrfsInode) {
+        orphan::leave(inode);
     }
 
     fn evict(inode: &BtrfsInode) {
         let data = inode.data();
+        let _gone = orphan::gone(inode);
         if inode.nlink() != 0 || data.is_stub() || data.tree().is_dead() {
             return;
         }
@@ -268,6 +279,15 @@ impl FileSystem for Btrfs {
                 Ok(())
             }
         }
+    }
+}
+
+/// Delayed data, by the super block.
+struct Delayed(Arc<WeakSuper>);
+
+impl DelayedData for Delayed {
+    fn write(&self) {
+        self.0.try_sync_inodes();
     }
 }
 

@@ -85,7 +85,9 @@ pub use registration::{FsFlags, Registration, TypeSlot};
 pub use seq::seq_escape;
 pub use setattr::SetAttr;
 pub use stat::{KStat, StatFs, StatQuery};
-pub use super_block::{FileSystem, InodeKey, InternalWrite, New, Ready, SbFlags, SuperBlock};
+pub use super_block::{
+    FileSystem, InodeKey, InternalWrite, New, Ready, SbFlags, SuperBlock, WeakSuper,
+};
 pub use symlink::{LinkOperations, LinkOps};
 pub use types::{current_time, mode, DType, DeviceNumber, Timespec};
 pub use verity::{VerityOperations, VerityOps};

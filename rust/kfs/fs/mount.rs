@@ -9,7 +9,7 @@ use super::{
     context::FsContext,
     errno,
     inode::INode,
-    super_block::{FileSystem, New, SuperBlock, SuperInfo},
+    super_block::{FileSystem, New, SuperBlock, SuperInfo, WeakSuper},
     super_ops::SuperOps,
 };
 use crate::bindings;
@@ -131,6 +131,7 @@ unsafe fn get_super<T: FileSystem>(
         SuperInfo::<T> {
             key: T::super_key(options, cx)?,
             data: UnsafeCell::new(None),
+            weak: WeakSuper::new()?,
         },
         GFP_KERNEL,
     )?;
@@ -208,6 +209,8 @@ unsafe fn fill<T: FileSystem>(
         (*sb).s_root = root;
         (*sb).s_flags |= bindings::SB_ACTIVE;
     }
+    // SAFETY: The information of the super block is set, and what it has is this.
+    unsafe { (*(*sb).s_fs_info.cast::<SuperInfo<T>>()).weak.open(sb) };
     Ok(())
 }
 
@@ -226,6 +229,8 @@ pub(super) unsafe fn close<T: FileSystem>(sb: *mut bindings::super_block) {
     if unsafe { (*slot).is_none() } {
         return;
     }
+    // SAFETY: As above.
+    unsafe { (*(*sb).s_fs_info.cast::<SuperInfo<T>>()).weak.close() };
     // SAFETY: The data is set.
     T::put_super(unsafe { SuperBlock::<T>::from_raw(sb) });
     // SAFETY: As above; nobody has a `SuperBlock` of it any more.

@@ -23,7 +23,7 @@ use kernel::{
     prelude::*,
     seq_file::SeqFile,
     str::CString,
-    sync::{aref::ARef, Arc, ArcBorrow},
+    sync::{aref::ARef, new_mutex, Arc, ArcBorrow, Mutex},
     types::{NotThreadSafe, Opaque},
 };
 
@@ -191,6 +191,12 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
+    /// Called when an inode is about to leave memory, before its page cache is dropped. Nothing of it
+    /// is under writeback.
+    fn leave(_inode: &INode<Self>) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// Called when an inode leaves memory, after its page cache was dropped.
     fn evict(_inode: &INode<Self>) {
         build_error!(VTABLE_DEFAULT_ERROR)
@@ -260,6 +266,77 @@ pub(super) struct SuperInfo<T: FileSystem> {
     /// Written once, while only the mounter uses the super block; then immutable, until the
     /// file system is closed.
     pub(super) data: UnsafeCell<Option<Arc<T::Super>>>,
+    pub(super) weak: Arc<WeakSuper>,
+}
+
+impl<T: FileSystem> Drop for SuperInfo<T> {
+    fn drop(&mut self) {
+        // Of a mount that failed, or already closed.
+        self.weak.close();
+    }
+}
+
+/// A way to a super block for who does not keep it mounted.
+///
+/// # Invariants
+///
+/// If `sb` is set, the super block exists: it is unset by [`SuperInfo`]'s end at the latest, which is
+/// before the super block's.
+#[pin_data]
+pub struct WeakSuper {
+    #[pin]
+    sb: Mutex<Option<NonNull<bindings::super_block>>>,
+}
+
+// SAFETY: The pointer is only used as the invariant allows, and calls synchronise by themselves.
+unsafe impl Send for WeakSuper {}
+// SAFETY: As above.
+unsafe impl Sync for WeakSuper {}
+
+impl WeakSuper {
+    /// A way to none yet.
+    pub(super) fn new() -> Result<Arc<Self>> {
+        let init = pin_init!(Self { sb <- new_mutex!(None, "kfs-weak-super") });
+        Arc::pin_init(init, GFP_KERNEL)
+    }
+
+    /// # Safety
+    ///
+    /// The super block's information must have `self`.
+    pub(super) unsafe fn open(&self, sb: *mut bindings::super_block) {
+        *self.sb.lock() = NonNull::new(sb);
+    }
+
+    /// From now on it leads nowhere.
+    pub(super) fn close(&self) {
+        *self.sb.lock() = None;
+    }
+
+    /// Writes out all dirty data of the file system and waits for it; unless it is being mounted,
+    /// unmounted, remounted or frozen, which is the meaning of `false`. Sleeps.
+    pub fn try_sync_inodes(&self) -> bool {
+        let sb = self.sb.lock();
+        let Some(found) = *sb else {
+            return false;
+        };
+        // SAFETY: The super block exists as long as the lock is held, by the type invariant.
+        if unsafe { bindings::down_read_trylock(&raw mut (*found.as_ptr()).s_umount) } == 0 {
+            return false;
+        }
+        drop(sb);
+        let sb = found.as_ptr();
+        // SAFETY: Whoever closes a super block holds `s_umount` for that, so it exists and stays as
+        // it is until we let go; the flags are read as a whole.
+        unsafe {
+            let flags = core::ptr::read_volatile(&raw const (*sb).s_flags);
+            let active = flags & bindings::SB_ACTIVE as c_ulong != 0 && !(*sb).s_root.is_null();
+            if active {
+                bindings::sync_inodes_sb(sb);
+            }
+            bindings::up_read(&raw mut (*sb).s_umount);
+            active
+        }
+    }
 }
 
 /// A super block of the file system `T`.
@@ -424,6 +501,11 @@ impl<T: FileSystem> SuperBlock<T, Ready> {
     /// The data of the file system.
     pub fn data(&self) -> &T::Super {
         self.arc()
+    }
+
+    /// A way to it that does not keep it mounted.
+    pub fn weak(&self) -> Arc<WeakSuper> {
+        self.info().weak.clone()
     }
 
     /// The data of the file system, for taking a reference.

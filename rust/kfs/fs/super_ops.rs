@@ -138,6 +138,11 @@ impl<T: FileSystem> SuperOps<T> {
     ///
     /// Called by the VFS with an object of a super block of `T`.
     unsafe extern "C" fn evict_inode(inode: *mut bindings::inode) {
+        // SAFETY: Its memory is an `InodeObject`.
+        if T::HAS_LEAVE && unsafe { InodeObject::<T>::is_initialised(inode) } {
+            // SAFETY: Initialised, as just checked.
+            T::leave(unsafe { INode::<T>::from_raw(inode) });
+        }
         // SAFETY: Called by the VFS with an inode that nobody uses any more.
         unsafe { bindings::truncate_inode_pages_final(&raw mut (*inode).i_data) };
         // SAFETY: Its memory is an `InodeObject`.

@@ -155,6 +155,7 @@ impl Durable {
             txn.roots.forget(id);
             txn.dropping.lock().retain(|tree| tree.id() != id);
         }
+        txn.space.note_pinned();
         txn.resize_reserve();
         txn.pin(Record {
             ranges: freed,
