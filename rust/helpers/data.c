@@ -68,6 +68,15 @@ void kfs_mapping_set_stable_writes(struct address_space *mapping)
 	mapping_set_stable_writes(mapping);
 }
 
+/* Reads what will be wanted soon, for a reader without a file. */
+void kfs_read_ahead(struct address_space *mapping, pgoff_t index, unsigned long count)
+{
+	struct file_ra_state ra = {};
+
+	file_ra_state_init(&ra, mapping);
+	page_cache_sync_readahead(mapping, &ra, NULL, index, count);
+}
+
 void kfs_sb_end_pagefault(struct super_block *sb)
 {
 	sb_end_pagefault(sb);

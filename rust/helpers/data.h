@@ -18,6 +18,7 @@ void kfs_inode_dio_begin(struct inode *inode);
 void kfs_inode_dio_end(struct inode *inode);
 void kfs_mapping_set_error(struct address_space *mapping, int error);
 void kfs_mapping_set_stable_writes(struct address_space *mapping);
+void kfs_read_ahead(struct address_space *mapping, pgoff_t index, unsigned long count);
 void kfs_sb_end_pagefault(struct super_block *sb);
 void kfs_sb_start_pagefault(struct super_block *sb);
 int kfs_verity_measure(struct file *file, unsigned long arg);

@@ -161,6 +161,15 @@ void kfs_iversion_inc(struct inode *inode)
 }
 
 /* Sleeps until the current kernel thread is asked to end. */
+/* Sleeps for some jiffies, unless the thread is told to stop. */
+void kfs_kthread_sleep(unsigned long timeout)
+{
+	set_current_state(TASK_INTERRUPTIBLE);
+	if (!kthread_should_stop())
+		schedule_timeout(timeout);
+	__set_current_state(TASK_RUNNING);
+}
+
 void kfs_kthread_wait_stop(void)
 {
 	for (;;) {
@@ -189,6 +198,11 @@ void kfs_seq_escape(struct seq_file *m, const char *s, const char *esc)
 bool kfs_set_cached_link(struct inode *inode, char *link)
 {
 	return cmpxchg_release(&inode->i_link, NULL, link) == NULL;
+}
+
+bool kfs_signal_pending(void)
+{
+	return signal_pending(current);
 }
 
 void kfs_super_set_uuid(struct super_block *sb, const u8 *uuid, unsigned int len)

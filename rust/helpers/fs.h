@@ -39,10 +39,12 @@ void kfs_inode_set_times(struct inode *inode, const struct timespec64 *atime,
 			 const struct timespec64 *mtime, const struct timespec64 *ctime);
 size_t kfs_iov_iter_count(const struct iov_iter *iter);
 void kfs_iversion_inc(struct inode *inode);
+void kfs_kthread_sleep(unsigned long timeout);
 void kfs_kthread_wait_stop(void);
 void kfs_posix_acl_release(struct posix_acl *acl);
 void kfs_seq_escape(struct seq_file *m, const char *s, const char *esc);
 bool kfs_set_cached_link(struct inode *inode, char *link);
+bool kfs_signal_pending(void);
 void kfs_super_set_uuid(struct super_block *sb, const u8 *uuid, unsigned int len);
 int kfs_verify_write(struct file *file, loff_t pos, size_t len);
 

@@ -124,6 +124,11 @@ void kfs_sb_end_intwrite(struct super_block *sb)
 	sb_end_intwrite(sb);
 }
 
+void kfs_sb_end_write(struct super_block *sb)
+{
+	sb_end_write(sb);
+}
+
 void kfs_sb_start_intwrite(struct super_block *sb)
 {
 	sb_start_intwrite(sb);
@@ -132,6 +137,11 @@ void kfs_sb_start_intwrite(struct super_block *sb)
 bool kfs_sb_start_intwrite_trylock(struct super_block *sb)
 {
 	return sb_start_intwrite_trylock(sb);
+}
+
+bool kfs_sb_start_write_trylock(struct super_block *sb)
+{
+	return sb_start_write_trylock(sb);
 }
 
 int kfs_security_inode_init_security(struct inode *inode, struct inode *dir,

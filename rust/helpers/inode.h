@@ -33,8 +33,10 @@ int kfs_posix_acl_chmod(struct mnt_idmap *idmap, struct dentry *dentry, umode_t 
 int kfs_posix_acl_create(struct inode *dir, umode_t *mode, struct posix_acl **default_acl,
 			 struct posix_acl **acl);
 void kfs_sb_end_intwrite(struct super_block *sb);
+void kfs_sb_end_write(struct super_block *sb);
 void kfs_sb_start_intwrite(struct super_block *sb);
 bool kfs_sb_start_intwrite_trylock(struct super_block *sb);
+bool kfs_sb_start_write_trylock(struct super_block *sb);
 int kfs_security_inode_init_security(struct inode *inode, struct inode *dir,
 				     const struct qstr *name, kfs_initxattrs collect, void *data);
 int kfs_wbc_is_sync(const struct writeback_control *wbc);

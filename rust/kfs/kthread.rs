@@ -9,7 +9,9 @@ use core::{
     ffi::{c_int, c_void},
     ptr::NonNull,
 };
-use kernel::{error::from_err_ptr, prelude::*, str::CStr, types::NotThreadSafe};
+use kernel::{
+    error::from_err_ptr, prelude::*, str::CStr, time::Jiffies, types::NotThreadSafe,
+};
 
 /// A thread of the kernel that is stopped, and waited for, when this is dropped.
 ///
@@ -37,6 +39,13 @@ impl Stop {
     pub fn requested(&self) -> bool {
         // SAFETY: Called in a thread made by `kthread_create`, because only such have a `Stop`.
         unsafe { bindings::kthread_should_stop() }
+    }
+
+    /// Sleeps for a time, or until the thread is asked to end.
+    pub fn sleep(&self, time: Jiffies) {
+        // SAFETY: As above; the thread holds nothing that must not sleep, or the scheduler reports
+        // that.
+        unsafe { bindings::kfs_kthread_sleep(time) };
     }
 }
 

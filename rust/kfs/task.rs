@@ -55,6 +55,12 @@ pub fn cond_resched() {
     unsafe { bindings::kfs_cond_resched() };
 }
 
+/// Whether the current task has a signal to look at, so that what takes long should end early.
+pub fn is_interrupted() -> bool {
+    // SAFETY: Only looks at the current task.
+    unsafe { bindings::kfs_signal_pending() }
+}
+
 /// Whether the current task is about to be killed, so that nobody waits for what it does.
 pub fn is_killed() -> bool {
     // SAFETY: Only looks at the current task.

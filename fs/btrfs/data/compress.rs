@@ -23,6 +23,15 @@ use crate::xattr::property;
 /// Most bytes of a run.
 pub(super) const RUN: u64 = 128 << 10;
 
+/// How data is compressed that is written again for that ([`defrag`](super::defrag)).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Recode {
+    /// Not at all.
+    Plain,
+    /// As said; level 0 is the algorithm's own.
+    Packed(Algorithm, i32),
+}
+
 /// How the data of a file is compressed.
 pub(super) struct Packer {
     algorithm: Algorithm,
@@ -41,7 +50,24 @@ impl Packer {
         let options = inode.subvol().data_options();
         let forced = options.has(Flags::FORCE_COMPRESS);
         let wanted = flags.contains(InodeFlags::COMPRESS) || options.has(Flags::COMPRESS);
-        if !property::can_compress(flags) || !(forced || wanted) {
+        if !property::can_compress(flags) {
+            return None;
+        }
+        let sector = usize::try_from(inode.fs().sector_size()).ok()?;
+        match inode.file().ok()?.recode() {
+            Some(Recode::Plain) => return None,
+            Some(Recode::Packed(algorithm, level)) => {
+                return Some(Self {
+                    algorithm,
+                    level: algorithm.level(level),
+                    sector,
+                    forced: true,
+                    asked: true,
+                })
+            }
+            None => {}
+        }
+        if !(forced || wanted) {
             return None;
         }
         // Compressed data would not use the space that was allocated for it.
@@ -61,7 +87,7 @@ impl Packer {
         Some(Self {
             algorithm,
             level: algorithm.level(level),
-            sector: usize::try_from(inode.fs().sector_size()).ok()?,
+            sector,
             forced,
             asked: own.is_some(),
         })

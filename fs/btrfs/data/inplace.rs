@@ -28,6 +28,11 @@ pub(super) fn find(inode: &Inode, range: &Range<u64>) -> Result<(Option<Target>,
     if !rewrites && !flags.contains(InodeFlags::PREALLOC) {
         return Ok((None, range.end));
     }
+    let (moving, until) = inode.file()?.moving(range.start);
+    let range = &(range.start..range.end.min(until));
+    if moving {
+        return Ok((None, range.end));
+    }
     let olds = replace::find(inode, range, 1)?;
     let Some(old) = olds.items.first() else {
         return Ok((None, range.end));

@@ -11,6 +11,9 @@
 //! place of the old ones ([`replace`]), and only then the folios are let go. Direct writes
 //! ([`direct`]), and what comes compressed ([`encoded`]), are ordered extents as well.
 //!
+//! What lies in many pieces is written again as if it had been changed ([`defrag`]), if asked for or
+//! by itself ([`autodefrag`]).
+//!
 //! # Invariants
 //!
 //! * A dirty folio has space reserved for each of its sectors.
@@ -36,9 +39,11 @@
 
 #![forbid(unsafe_code)]
 
+pub(crate) mod autodefrag;
 pub(crate) mod cache;
-mod compress;
+pub(crate) mod compress;
 pub(crate) mod decode;
+pub(crate) mod defrag;
 pub(crate) mod direct;
 pub(crate) mod encoded;
 pub(crate) mod extent;

@@ -23,6 +23,7 @@ use kernel::prelude::*;
 use kernel::sync::{new_mutex, Mutex};
 
 use super::cache::ExtentCache;
+use super::compress::Recode;
 use super::extent::{Extent, Extents};
 use super::ranges::RangeSet;
 use crate::space::DataReservation;
@@ -45,6 +46,10 @@ struct Inner {
     delayed: RangeSet,
     /// What of `delayed` will be written where there is space for it already.
     unpaid: RangeSet,
+    /// What gets a new place, although it could be written in place.
+    moving: RangeSet,
+    /// How all data is compressed for now.
+    recode: Option<Recode>,
     /// One byte for each of `delayed` that is not `unpaid`.
     reserved: Option<DataReservation>,
     /// What is pending where items say that nothing is allocated.
@@ -66,6 +71,8 @@ pub(crate) struct Under {
     ///
     /// What makes this untrue later, a snapshot for instance, has to write the file out before.
     pub(crate) unpaid: bool,
+    /// It is to get a new place, even if it can be written in place. Not with `unpaid`.
+    pub(crate) moving: bool,
     /// The number of the last change before this was found out.
     pub(crate) version: u64,
 }
@@ -86,6 +93,8 @@ impl FileState {
             cache: ExtentCache::new(),
             delayed: RangeSet::new(),
             unpaid: RangeSet::new(),
+            moving: RangeSet::new(),
+            recode: None,
             reserved: None,
             fresh: RangeSet::new(),
             in_flight: RangeSet::new(),
@@ -221,14 +230,17 @@ impl FileState {
             inner.fresh.insert(range.clone())?;
         }
         if under.unpaid {
-            inner.delay_unpaid(range)?;
+            inner.delay_into(range, |inner| &mut inner.unpaid)?;
             return Ok(reservation);
         }
         let has = reservation.as_ref().map_or(0, |r| r.bytes());
         let (Some(rest), true) = (reservation.as_mut(), has >= missing) else {
             return Err(EAGAIN);
         };
-        inner.delayed.insert(range)?;
+        match under.moving {
+            true => inner.delay_into(range, |inner| &mut inner.moving)?,
+            false => drop(inner.delayed.insert(range)?),
+        }
         let paid = rest.split(missing);
         match &mut inner.reserved {
             Some(all) => all.merge(paid),
@@ -246,6 +258,7 @@ impl FileState {
         }
         let (removed, unpaid) = inner.take_delayed(&range);
         let _ = inner.fresh.remove(range.clone());
+        let _ = inner.moving.remove(range.clone());
         if removed == 0 {
             return None;
         }
@@ -275,7 +288,24 @@ impl FileState {
         // Without memory to cut it, more counts as in flight than is; that is harmless.
         let _ = inner.in_flight.remove(range.clone());
         let _ = inner.fresh.remove(range.clone());
+        // What stays in here is copied once more than it need be.
+        let _ = inner.moving.remove(range.clone());
         inner.change(range);
+    }
+
+    /// Whether `pos` is to get a new place, and up to where that is so.
+    pub(super) fn moving(&self, pos: u64) -> (bool, u64) {
+        self.inner.lock().moving.at(pos)
+    }
+
+    /// How all data is compressed for now, whatever options say.
+    pub(super) fn recode(&self) -> Option<Recode> {
+        self.inner.lock().recode
+    }
+
+    /// Sets it.
+    pub(super) fn set_recode(&self, recode: Option<Recode>) {
+        self.inner.lock().recode = recode;
     }
 
     /// The items of `range` are others now.
@@ -303,11 +333,12 @@ impl Inner {
     fn reserve(&mut self) -> Result {
         self.delayed.reserve()?;
         self.unpaid.reserve()?;
+        self.moving.reserve()?;
         self.fresh.reserve()
     }
 
-    /// Delays what of `range` is not delayed yet, without a reservation.
-    fn delay_unpaid(&mut self, range: Range<u64>) -> Result {
+    /// Delays what of `range` is not delayed yet, and puts that into another set as well.
+    fn delay_into(&mut self, range: Range<u64>, set: fn(&mut Self) -> &mut RangeSet) -> Result {
         let mut at = range.start;
         while at < range.end {
             let (inside, until) = self.delayed.at(at);
@@ -315,7 +346,7 @@ impl Inner {
             if !inside {
                 // Both or none.
                 self.reserve()?;
-                self.unpaid.insert(at..end)?;
+                set(self).insert(at..end)?;
                 self.delayed.insert(at..end)?;
             }
             at = end;

@@ -51,6 +51,7 @@ impl IomapWriteOps for FileData {
             true => end,
             false => end.min(start.saturating_add(RESERVE)),
         };
+        let mut delayed = false;
         loop {
             let cookie = file.version();
             let extent = match purpose.is_nowait() {
@@ -59,10 +60,16 @@ impl IomapWriteOps for FileData {
             };
             end = end.min(extent.end);
             let empty = matches!(extent.place, Place::Hole | Place::Prealloc { .. });
-            if empty && purpose.is_zero() {
+            let rewrite = purpose.is_rewrite();
+            if rewrite || (empty && purpose.is_zero()) {
                 let pending = file.pending(start);
                 end = end.min(pending.until);
-                if !pending.yes {
+                let skip = match rewrite {
+                    // What was pending gets a new place anyhow.
+                    true => empty || (pending.yes && !delayed),
+                    false => !pending.yes,
+                };
+                if skip {
                     return Ok(mapping(extent, start..end, cookie, MappingKind::Hole));
                 }
             }
@@ -70,7 +77,7 @@ impl IomapWriteOps for FileData {
                 true => MappingKind::Delalloc,
                 false => MappingKind::Mapped,
             };
-            match delay(inode, start..end, Urgency::Nowait) {
+            match delay(inode, start..end, Urgency::Nowait, rewrite) {
                 Ok(()) => return Ok(mapping(extent, start..end, cookie, kind)),
                 Err(e) if e != EAGAIN || purpose.is_fault() || purpose.is_nowait() => {
                     return Err(e);
@@ -79,9 +86,9 @@ impl IomapWriteOps for FileData {
                 // free, and that is what may have to be waited for.
                 Err(_) => drop(extent),
             }
-            match delay(inode, start..end, Urgency::Normal) {
+            match delay(inode, start..end, Urgency::Normal, rewrite) {
                 // To be looked up anew.
-                Ok(()) => {}
+                Ok(()) => delayed = true,
                 Err(e) if e == ENOSPC && end.saturating_sub(start) > sector => {
                     let half = (end.saturating_sub(start) / 2).next_multiple_of(sector);
                     end = start.saturating_add(half);
@@ -95,7 +102,7 @@ impl IomapWriteOps for FileData {
         let sector = inode.data().fs().sector_size();
         let start = range.start - range.start % sector;
         let end = range.end.checked_next_multiple_of(sector).ok_or(EFBIG)?;
-        delay(inode, start..end, Urgency::Normal)
+        delay(inode, start..end, Urgency::Normal, false)
     }
 
     fn release(inode: &BtrfsInode, range: Range<u64>) {
@@ -185,8 +192,9 @@ fn mapping(extent: Located, range: Range<u64>, cookie: u64, kind: MappingKind) -
     }
 }
 
-/// Sees to it that there will be space for `range`, whole sectors.
-fn delay(inode: &BtrfsInode, range: Range<u64>, how: Urgency) -> Result {
+/// Sees to it that there will be space for `range`, whole sectors; for a new place in any case, if
+/// it is `moving`.
+fn delay(inode: &BtrfsInode, range: Range<u64>, how: Urgency, moving: bool) -> Result {
     let data = inode.data();
     let (file, space) = (data.file()?, data.fs().space());
     let mut at = range.start;
@@ -200,6 +208,7 @@ fn delay(inode: &BtrfsInode, range: Range<u64>, how: Urgency) -> Result {
         let mut under = Under {
             fresh: extent.place == Place::Hole,
             unpaid: false,
+            moving,
             version,
         };
         let missing = file.missing(&part);
@@ -208,7 +217,9 @@ fn delay(inode: &BtrfsInode, range: Range<u64>, how: Urgency) -> Result {
             match space.reserve_data_as(missing, Urgency::Nowait) {
                 Ok(easy) => reserved = Some(easy),
                 // Where there is little space, what is allocated already is looked at.
-                Err(_) if how != Urgency::Nowait && inplace::is_possible(data, &part)? => {
+                Err(_)
+                    if !moving && how != Urgency::Nowait && inplace::is_possible(data, &part)? =>
+                {
                     under.unpaid = true;
                 }
                 Err(_) => reserved = Some(space.reserve_data_as(missing, how)?),

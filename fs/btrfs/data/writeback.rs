@@ -22,7 +22,7 @@ use kfs::parallel;
 
 use super::compress::{Packer, RUN};
 use super::ordered::{Ordered, Target, PART};
-use super::{inline, inplace};
+use super::{autodefrag, inline, inplace};
 use crate::inode::Inode;
 use crate::space::{DataReservation, Urgency};
 use crate::vfs::BtrfsInode;
@@ -163,6 +163,8 @@ impl Piece {
     fn send(mut self, inode: &BtrfsInode, sync: bool) {
         let data = inode.data();
         let mut hint = None;
+        let packed = Packer::of(data).is_some();
+        autodefrag::consider(data, &(self.start..self.end), packed);
         while self.start < self.end {
             let sent = match Packer::of(data) {
                 Some(packer) => self.send_runs(data, &packer, &mut hint, sync),

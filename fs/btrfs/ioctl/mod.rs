@@ -10,6 +10,7 @@
 mod change;
 mod container;
 mod csums;
+mod defrag;
 mod device;
 mod encoded;
 pub(crate) mod features;
@@ -78,6 +79,8 @@ pub(crate) fn run(file: &File<Btrfs>, cmd: u32, arg: usize) -> Result<isize> {
         change::SET_RECEIVED_SUBVOL => change::set_received(file, arg),
         change::SET_FSLABEL => change::set_fslabel(file, fs, arg),
         csums::GET_CSUMS => csums::get_csums(file, arg),
+        defrag::DEFRAG => defrag::defrag_file(file),
+        defrag::DEFRAG_RANGE => defrag::defrag_range(file, arg),
         device::DEV_INFO => device::dev_info(fs, arg),
         device::FS_INFO => device::fs_info(fs, arg),
         device::GET_DEV_STATS => device::get_dev_stats(fs, arg),

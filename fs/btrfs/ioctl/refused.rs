@@ -35,9 +35,6 @@ const REFUSED: &[Refusal] = &[
     // SNAP_CREATE, SNAP_CREATE_V2
     (_IOW::<VolArgs>(0x94, 1), Who::InDirectory, EROFS),
     (_IOW::<VolArgs>(0x94, 23), Who::InDirectory, EROFS),
-    // DEFRAG, DEFRAG_RANGE
-    (_IOW::<VolArgs>(0x94, 2), Who::Anybody, EROFS),
-    (_IOW::<[u8; 48]>(0x94, 16), Who::Anybody, EROFS),
     // RESIZE, ADD_DEV, RM_DEV, RM_DEV_V2
     (_IOW::<VolArgs>(0x94, 3), Who::Admin, EROFS),
     (_IOW::<VolArgs>(0x94, 10), Who::Admin, EROFS),

@@ -10,7 +10,8 @@ use super::flags::Flags;
 use super::options::Algorithm;
 use super::show;
 
-/// How what is new in files is written: `compress`, `compress-force`, `nodatacow`, `nodatasum`.
+/// How what is new in files is written: `autodefrag`, `compress`, `compress-force`, `nodatacow`,
+/// `nodatasum`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct DataOptions {
     flags: Flags,
@@ -23,7 +24,8 @@ impl DataOptions {
     pub(crate) const FLAGS: Flags = Flags::NODATASUM
         .or(Flags::NODATACOW)
         .or(Flags::COMPRESS)
-        .or(Flags::FORCE_COMPRESS);
+        .or(Flags::FORCE_COMPRESS)
+        .or(Flags::AUTODEFRAG);
 
     /// Those of a mount that says nothing: checksums, copies on write, no compression.
     pub(crate) const PLAIN: Self = Self {
@@ -74,8 +76,12 @@ impl fmt::Display for DataOptions {
         };
         write!(f, "{sum},{cow}")?;
         match self.has(Flags::COMPRESS) {
-            true => show::show_compression(self, f),
-            false => f.write_str(",compress=no"),
+            true => show::show_compression(self, f)?,
+            false => f.write_str(",compress=no")?,
         }
+        f.write_str(match self.has(Flags::AUTODEFRAG) {
+            true => ",autodefrag",
+            false => ",noautodefrag",
+        })
     }
 }

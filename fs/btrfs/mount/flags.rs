@@ -47,6 +47,8 @@ flags! {
     USER_SUBVOL_RM_ALLOWED = 14;
     /// More messages about lack of space.
     ENOSPC_DEBUG = 15;
+    /// Join small extents in the background.
+    AUTODEFRAG = 16;
     /// Try the backup roots.
     USEBACKUPROOT = 17;
     /// Do not resume an interrupted balance.

@@ -17,6 +17,7 @@ use kfs::block::DevNum;
 use super::data_options::DataOptions;
 use super::options::{Flags, Options};
 use super::{space_cache, writable};
+use crate::data::autodefrag::Notes;
 use crate::space::statfs::{self, Counts, DeviceSpace};
 use crate::space::{Settings, Space, Summary};
 use crate::subvol::{delete, path, SubvolTable};
@@ -36,6 +37,8 @@ pub(crate) struct Fs {
     space: Arc<Space>,
     #[pin]
     options: Mutex<Options>,
+    #[pin]
+    autodefrag: Notes,
     sector_size: u64,
     volume: Arc<Volume>,
 }
@@ -67,6 +70,7 @@ impl Fs {
                 txn,
                 space,
                 options <- new_mutex!(options, "btrfs-options"),
+                autodefrag <- Notes::new(),
                 sector_size,
                 volume,
             }),
@@ -87,6 +91,11 @@ impl Fs {
     /// The subvolumes in use.
     pub(crate) fn subvols(&self) -> &SubvolTable {
         &self.subvols
+    }
+
+    /// What is to be defragmented.
+    pub(crate) fn autodefrag(&self) -> &Notes {
+        &self.autodefrag
     }
 
     /// Log lines in the file system's name.

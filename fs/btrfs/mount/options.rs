@@ -41,7 +41,10 @@ impl Param<'_> {
     pub(crate) fn is_of_subvolume(&self) -> bool {
         matches!(
             self,
-            Param::Compress { .. } | Param::DataCow(_) | Param::DataSum(_)
+            Param::AutoDefrag(_)
+                | Param::Compress { .. }
+                | Param::DataCow(_)
+                | Param::DataSum(_)
         )
     }
 }
@@ -219,14 +222,7 @@ impl Options {
     /// yet, after saying so to `log`.
     pub(crate) fn apply(&mut self, param: Param<'_>, log: &mut dyn Report) -> Result {
         match param {
-            Param::AutoDefrag(false) => {}
-            Param::AutoDefrag(true) => {
-                log.report(
-                    Loudness::Error,
-                    format_args!("autodefrag: automatic defragmentation is not there yet"),
-                );
-                return Err(EOPNOTSUPP);
-            }
+            Param::AutoDefrag(on) => self.put(Flags::AUTODEFRAG, on),
             Param::Barrier(on) => self.put(Flags::NOBARRIER, !on),
             Param::ClearCache => self.flags.set(Flags::CLEAR_CACHE),
             Param::Commit(seconds) => self.apply_commit(seconds, log),

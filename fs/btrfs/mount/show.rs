@@ -32,11 +32,12 @@ const RESCUE: [(Flags, &str); 6] = [
     (Flags::IGNORESUPERFLAGS, "ignoresuperflags"),
 ];
 
-const LATE: [(Flags, &str); 5] = [
+const LATE: [(Flags, &str); 6] = [
     (Flags::RESCAN_UUID_TREE, "rescan_uuid_tree"),
     (Flags::CLEAR_CACHE, "clear_cache"),
     (Flags::USER_SUBVOL_RM_ALLOWED, "user_subvol_rm_allowed"),
     (Flags::ENOSPC_DEBUG, "enospc_debug"),
+    (Flags::AUTODEFRAG, "autodefrag"),
     (Flags::SKIP_BALANCE, "skip_balance"),
 ];
 
@@ -113,7 +114,7 @@ pub(super) fn show_compression(options: &DataOptions, out: &mut dyn Write) -> fm
 }
 
 /// Messages for flags that were turned on.
-const TURNED_ON: [(Flags, &str); 19] = [
+const TURNED_ON: [(Flags, &str); 20] = [
     (Flags::NODATASUM, "setting nodatasum"),
     (Flags::DEGRADED, "allowing degraded mounts"),
     (Flags::NODATACOW, "setting nodatacow"),
@@ -128,6 +129,7 @@ const TURNED_ON: [(Flags, &str); 19] = [
     (Flags::FREE_SPACE_TREE, "enabling free space tree"),
     (Flags::SPACE_CACHE, "enabling disk space caching"),
     (Flags::CLEAR_CACHE, "force clearing of disk cache"),
+    (Flags::AUTODEFRAG, "enabling auto defrag"),
     (
         Flags::USEBACKUPROOT,
         "trying to use backup root at mount time",
@@ -142,7 +144,7 @@ const TURNED_ON: [(Flags, &str); 19] = [
 ];
 
 /// Messages for flags that a remount turned off.
-const TURNED_OFF: [(Flags, &str); 9] = [
+const TURNED_OFF: [(Flags, &str); 10] = [
     (Flags::NODATASUM, "setting datasum"),
     (Flags::NODATACOW, "setting datacow"),
     (Flags::SSD, "not using ssd optimizations"),
@@ -151,6 +153,7 @@ const TURNED_OFF: [(Flags, &str); 9] = [
     (Flags::NOTREELOG, "enabling tree log"),
     (Flags::SPACE_CACHE, "disabling disk space caching"),
     (Flags::FREE_SPACE_TREE, "disabling free space tree"),
+    (Flags::AUTODEFRAG, "disabling auto defrag"),
     (Flags::COMPRESS, "use no compression"),
 ];
 

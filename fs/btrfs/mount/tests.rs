@@ -145,14 +145,6 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_there_is_refused() {
-        let mut lines = Lines::default();
-        let result = Options::new(2).apply(Param::AutoDefrag(true), &mut lines);
-        assert!(result == Err(EOPNOTSUPP) && lines.errors == 1);
-        assert!(shows(&[Param::AutoDefrag(false)], ",space_cache=v2"));
-    }
-
-    #[test]
     fn some_are_of_the_subvolume() -> Result {
         let of_fs = options(&[Param::TreeLog(false), Param::DataCow(false)])?;
         let of_subvol = options(&[Param::Barrier(false), compress("lzo")])?.data();

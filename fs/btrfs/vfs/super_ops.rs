@@ -14,8 +14,10 @@ use kfs::fs::{
     seq_escape, FileSystem, FsContext, FsFlags, New, Param, Params, SbFlags, StatFs, SuperBlock,
     WeakSuper,
 };
+use kfs::kthread::Stop;
 
 use super::{export_ops, verity_ops, xattr_handlers, Btrfs, BtrfsInode, BtrfsSuper};
+use crate::data::autodefrag;
 use crate::inode::{load, orphan, store, Inode, InodeKey};
 use crate::mount::{self, Fs, MountContext};
 use crate::space::statfs;
@@ -47,6 +49,7 @@ impl FileSystem for Btrfs {
         .or(FsFlags::ALLOW_IDMAP)
         .or(FsFlags::MGTIME);
     const PARAMS: Params = mount::PARAMS;
+    const THREAD: &'static CStr = c"btrfs-cleaner";
 
     fn init_context(cx: &FsContext, root: Option<&BtrfsInode>) -> Result<MountContext> {
         Ok(MountContext::new(cx, root))
@@ -213,6 +216,10 @@ impl FileSystem for Btrfs {
         let path = CStr::from_bytes_with_nul(&path).map_err(|_| EINVAL)?;
         seq_escape(m, path, c" \t\n\\");
         Ok(())
+    }
+
+    fn background(sb: &BtrfsSuper, stop: &Stop) {
+        autodefrag::run(sb, stop);
     }
 
     fn write_inode(inode: &BtrfsInode, _sync: bool) -> Result {

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     bindings,
-    iomap::{zero_range, IomapWriteOps},
+    iomap::{rewrite, zero_range, IomapWriteOps},
 };
 use core::ops::Range;
 use kernel::{error::to_result, page::PAGE_SHIFT, prelude::*};
@@ -186,6 +186,28 @@ impl<T: FileSystem> INode<T> {
     pub fn set_write_error(&self, error: Error) {
         // SAFETY: Valid by the type invariant.
         unsafe { bindings::kfs_mapping_set_error(self.mapping(), error.to_errno()) };
+    }
+
+    /// Makes a range of bytes dirty, as they are, but for holes.
+    pub fn rewrite<D>(&self, range: Range<u64>, _lock: &ExclusiveLock<'_, T>) -> Result
+    where
+        D: IomapWriteOps<Inode = INode<T>>,
+    {
+        let (first, last) = last(&range)?;
+        // SAFETY: Valid by the type invariant; the guard proves the lock.
+        unsafe { rewrite::<D>(self.as_raw(), first, last - first + 1) }
+    }
+
+    /// Begins to read a range of bytes into the page cache, in as large pieces as are good for the
+    /// device.
+    pub fn read_ahead(&self, range: Range<u64>) {
+        let Ok((first, last)) = last(&range) else {
+            return;
+        };
+        let index = |pos: i64| usize::try_from(pos).unwrap_or(0) >> PAGE_SHIFT;
+        let (first, last) = (index(first), index(last));
+        // SAFETY: Valid by the type invariant.
+        unsafe { bindings::kfs_read_ahead(self.mapping(), first, last - first + 1) };
     }
 
     /// Fills a range of bytes with zeroes, through the page cache; what is zero anyway is

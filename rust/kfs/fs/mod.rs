@@ -34,6 +34,7 @@
 mod acl;
 mod anon_dev;
 mod aops;
+mod background;
 mod context;
 mod create;
 mod dir;
@@ -66,6 +67,7 @@ mod xattr;
 pub use acl::{AclType, PosixAcl};
 pub use anon_dev::AnonDev;
 pub use aops::AddressSpaceOps;
+pub use background::Held;
 pub use context::{FsContext, Purpose};
 pub use create::{Created, Draft, InitialXattr, NewAttributes, NewEntry};
 pub use dir::{DirEmitter, DirOperations, DirOps};

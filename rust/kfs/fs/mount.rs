@@ -6,6 +6,7 @@
 //! a super block of an equal key or makes one that takes the key over.
 
 use super::{
+    background,
     context::FsContext,
     errno,
     inode::INode,
@@ -132,6 +133,7 @@ unsafe fn get_super<T: FileSystem>(
             key: T::super_key(options, cx)?,
             data: UnsafeCell::new(None),
             weak: WeakSuper::new()?,
+            thread: UnsafeCell::new(None),
         },
         GFP_KERNEL,
     )?;
@@ -211,6 +213,12 @@ unsafe fn fill<T: FileSystem>(
     }
     // SAFETY: The information of the super block is set, and what it has is this.
     unsafe { (*(*sb).s_fs_info.cast::<SuperInfo<T>>()).weak.open(sb) };
+    if T::HAS_BACKGROUND {
+        // SAFETY: `kill_sb` drops it before it drops the data.
+        let thread = unsafe { background::start(ready)? };
+        // SAFETY: Only used here and by `kill_sb`.
+        unsafe { *(*(*sb).s_fs_info.cast::<SuperInfo<T>>()).thread.get() = Some(thread) };
+    }
     Ok(())
 }
 
@@ -243,6 +251,8 @@ pub(super) unsafe fn close<T: FileSystem>(sb: *mut bindings::super_block) {
 pub(super) unsafe extern "C" fn kill_sb<T: FileSystem>(sb: *mut bindings::super_block) {
     // SAFETY: Set when the super block was made; freed only below.
     let info = unsafe { (*sb).s_fs_info.cast::<SuperInfo<T>>() };
+    // SAFETY: Used by nobody else any more. The thread ends here; it does not wait for `s_umount`.
+    drop(unsafe { (*(*info).thread.get()).take() });
     // SAFETY: Valid; a root is there unless the mount failed late, where the VFS does not
     // call `put_super`.
     if unsafe { (*sb).s_root.is_null() } {

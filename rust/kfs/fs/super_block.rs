@@ -16,6 +16,7 @@ use super::{
 use crate::{
     bindings,
     block::{DevNum, Holder},
+    kthread::{KThread, Stop},
 };
 use core::{cell::UnsafeCell, marker::PhantomData, ptr::NonNull};
 use kernel::{
@@ -62,6 +63,9 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
     const FLAGS: FsFlags;
     /// The mount options.
     const PARAMS: Params;
+
+    /// The name of the thread that runs [`Self::background`].
+    const THREAD: &'static CStr = c"fs-background";
 
     /// Starts a context: the options with their defaults or, for a remount, those of the mount
     /// whose root is `root`.
@@ -191,6 +195,12 @@ pub trait FileSystem: Sized + Send + Sync + 'static {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
+    /// Does what is to be done in the background until `stop` says that this is to end, soon after it
+    /// says so; see [`SuperBlock::try_hold`].
+    fn background(_sb: &SuperBlock<Self>, _stop: &Stop) {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// Called when an inode is about to leave memory, before its page cache is dropped. Nothing of it
     /// is under writeback.
     fn leave(_inode: &INode<Self>) {
@@ -228,6 +238,8 @@ impl SbFlags {
     pub const LAZYTIME: Self = Self(bindings::SB_LAZYTIME as u64);
     /// Inodes are known to have no security attribute to look for.
     pub const NOSEC: Self = Self(bindings::SB_NOSEC as u64);
+    /// It is mounted, and not being unmounted.
+    pub(super) const ACTIVE: Self = Self(bindings::SB_ACTIVE as u64);
     /// No messages.
     pub const SILENT: Self = Self(bindings::SB_SILENT as u64);
     /// None.
@@ -266,6 +278,8 @@ pub(super) struct SuperInfo<T: FileSystem> {
     /// Written once, while only the mounter uses the super block; then immutable, until the
     /// file system is closed.
     pub(super) data: UnsafeCell<Option<Arc<T::Super>>>,
+    /// Set by the mounter, taken by who shuts the file system down.
+    pub(super) thread: UnsafeCell<Option<KThread>>,
     pub(super) weak: Arc<WeakSuper>,
 }
 

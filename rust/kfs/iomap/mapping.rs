@@ -118,6 +118,11 @@ impl Purpose {
         self.0 & bindings::IOMAP_ZERO != 0
     }
 
+    /// To write again what is there, unchanged.
+    pub fn is_rewrite(self) -> bool {
+        self.0 & bindings::IOMAP_UNSHARE != 0
+    }
+
     /// Somebody writes to a mapping of the page.
     pub fn is_fault(self) -> bool {
         self.0 & bindings::IOMAP_FAULT != 0

@@ -39,4 +39,4 @@ pub use seek::{seek_data, seek_hole};
 pub use swap::{SwapExtent, SwapFile};
 
 pub(crate) use read::address_space_operations;
-pub(crate) use write::{buffered_write, page_mkwrite, zero_range};
+pub(crate) use write::{buffered_write, page_mkwrite, rewrite, zero_range};

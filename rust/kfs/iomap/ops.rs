@@ -100,6 +100,9 @@ pub trait IomapWriteOps: IomapOps {
     /// [`Unwritten`](super::MappingKind::Unwritten) range is skipped. What is dirty in the page
     /// cache, or on its way to disk, is [`Delalloc`](super::MappingKind::Delalloc).
     ///
+    /// For [`is_rewrite`](Purpose::is_rewrite) a [`Hole`](super::MappingKind::Hole) is skipped as
+    /// well; everything else is [`Mapped`](super::MappingKind::Mapped), and becomes dirty.
+    ///
     /// A folio may be locked, so none may be waited for.
     fn reserve(
         inode: &Self::Inode,

@@ -132,11 +132,28 @@ pub(crate) unsafe fn zero_range<T: IomapWriteOps>(
     })
 }
 
+/// Makes `len` bytes from `pos` on dirty, as they are.
+///
+/// # Safety
+///
+/// The inode is one of `T`, and its lock is held for writing.
+pub(crate) unsafe fn rewrite<T: IomapWriteOps>(
+    inode: *mut bindings::inode,
+    pos: i64,
+    len: i64,
+) -> Result {
+    // SAFETY: As promised by the caller; the tables are constants. The callbacks are without a
+    // `State`, which this function of iomap has no place for.
+    kernel::error::to_result(unsafe {
+        bindings::iomap_file_unshare(inode, pos, len, &Tables::<T>::OPS, &Tables::<T>::WRITE_OPS)
+    })
+}
+
 /// Finishes the mapping before and gives iomap the one at the iterator's position.
 ///
 /// # Safety
 ///
-/// Called by iomap for an inode of `T`; the iterator's `private` is a [`State<T>`] that
+/// Called by iomap for an inode of `T`; the iterator's `private` is null or a [`State<T>`] that
 /// nobody else accesses.
 unsafe extern "C" fn next<T: IomapWriteOps>(
     iter: *const bindings::iomap_iter,
@@ -158,31 +175,41 @@ unsafe extern "C" fn next<T: IomapWriteOps>(
         let iter = &*iter;
         (iter.inode, iter.pos, iter.len, iter.flags, iter.private)
     };
-    let (Some(inode), Some(state)) = (NonNull::new(inode), NonNull::new(private)) else {
+    let Some(inode) = NonNull::new(inode) else {
         return EINVAL.to_errno();
     };
+    let state = NonNull::new(private.cast::<State<T>>());
+    // SAFETY: As promised by the caller.
+    let state = state.map(|state| unsafe { &mut *state.as_ptr() });
+    let purpose = Purpose::new(flags);
     // SAFETY: iomap works on an initialised inode of `T`, which its caller holds.
     let inode = unsafe { T::Inode::from_raw(inode) };
     // A folio may be locked: reclaim must not come back here for memory.
     let _nofs = mem::NoFs::enter();
     let found = u64::try_from(pos)
         .map_err(Error::from)
-        .and_then(|pos| T::reserve(inode, pos, len, Purpose::new(flags)))
+        .and_then(|pos| T::reserve(inode, pos, len, purpose))
         .and_then(|mapping| {
             // SAFETY: The structure is iomap's, to be filled in here.
-            mapping.describe(pos, false, unsafe { &mut *iomap })?;
+            let iomap = unsafe { &mut *iomap };
+            mapping.describe(pos, false, iomap)?;
+            if purpose.is_rewrite() {
+                // What is not shared, or nowhere, would be left out.
+                iomap.flags |= bindings::IOMAP_F_SHARED as u16;
+                // SAFETY: The structure is iomap's, to be filled in here; both are different.
+                unsafe { *srcmap = *iomap };
+            }
             Ok(mapping)
         });
     match found {
         Ok(mapping) => {
-            // SAFETY: As promised by the caller.
-            unsafe { (*state.cast::<State<T>>().as_ptr()).mapping = Some(mapping) };
+            if let Some(state) = state {
+                state.mapping = Some(mapping);
+            }
             1
         }
         Err(e) => {
-            if let (true, Ok(pos)) = (e == EAGAIN, u64::try_from(pos)) {
-                // SAFETY: As promised by the caller.
-                let state = unsafe { &mut *state.cast::<State<T>>().as_ptr() };
+            if let (true, Ok(pos), Some(state)) = (e == EAGAIN, u64::try_from(pos), state) {
                 state.refused = Some(pos..pos.saturating_add(len));
             }
             e.to_errno()
@@ -199,9 +226,8 @@ unsafe fn end<T: IomapWriteOps>(iter: &bindings::iomap_iter, iomap: *mut binding
     // SAFETY: iomap passes valid pointers.
     let map = unsafe { &*iomap };
     let skipped = [bindings::IOMAP_HOLE, bindings::IOMAP_UNWRITTEN].contains(&u32::from(map.type_));
-    if iter.flags & bindings::IOMAP_FAULT != 0
-        || (iter.flags & bindings::IOMAP_ZERO != 0 && skipped)
-    {
+    let skips = bindings::IOMAP_ZERO | bindings::IOMAP_UNSHARE;
+    if iter.flags & bindings::IOMAP_FAULT != 0 || (iter.flags & skips != 0 && skipped) {
         return;
     }
     // SAFETY: The inode is valid.
@@ -306,18 +332,27 @@ unsafe extern "C" fn read_folio_range<T: IomapWriteOps>(
     let (Some(inode), Ok(at)) = (NonNull::new(inode), u64::try_from(pos)) else {
         return EINVAL.to_errno();
     };
-    // SAFETY: The pointer that the driving function passed to iomap; iomap does not call this
-    // from within another callback, so nobody else accesses the state.
-    let state = unsafe { &*private.cast::<State<T>>() };
-    let Some(mapping) = &state.mapping else {
-        return EIO.to_errno();
-    };
+    // SAFETY: The pointer, or null, that the driving function passed to iomap; iomap does not call
+    // this from within another callback, so nobody else accesses the state.
+    let state = unsafe { private.cast::<State<T>>().as_ref() };
     // SAFETY: iomap works on an initialised inode of `T`, which its caller holds.
     let inode = unsafe { T::Inode::from_raw(inode) };
     let _nofs = mem::NoFs::enter();
+    let looked_up;
+    let mapping = match state {
+        Some(state) => state.mapping.as_ref().ok_or(EIO),
+        None => match T::map(inode, at, len as u64, Purpose::new(0)) {
+            Ok(mapping) => {
+                looked_up = mapping;
+                Ok(&looked_up)
+            }
+            Err(e) => Err(e),
+        },
+    };
     // SAFETY: The folio is locked and contains `pos`.
     let mut off = unsafe { bindings::kfs_folio_pos_offset(folio, pos) };
-    let copied = T::read_for_write(inode, mapping, at, len).and_then(|buf| {
+    let read = mapping.and_then(|mapping| T::read_for_write(inode, mapping, at, len));
+    let copied = read.and_then(|buf| {
         buf.for_each_slice(0..len, |piece| {
             // SAFETY: The range lies in the folio, which is locked and not up to date there, so
             // that nobody else accesses the bytes.
