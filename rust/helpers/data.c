@@ -7,6 +7,7 @@
 
 #include <linux/fsverity.h>
 #include <linux/highmem.h>
+#include <linux/uio.h>
 
 #include "data.h"
 
@@ -58,6 +59,11 @@ void kfs_inode_dio_end(struct inode *inode)
 	inode_dio_end(inode);
 }
 
+bool kfs_iocb_is_dsync(const struct kiocb *iocb)
+{
+	return iocb_is_dsync(iocb);
+}
+
 void kfs_mapping_set_error(struct address_space *mapping, int error)
 {
 	mapping_set_error(mapping, error);
@@ -66,6 +72,99 @@ void kfs_mapping_set_error(struct address_space *mapping, int error)
 void kfs_mapping_set_stable_writes(struct address_space *mapping)
 {
 	mapping_set_stable_writes(mapping);
+}
+
+/* Memory that something is to be written to: @nr pieces, none larger than a page. */
+struct kfs_pages {
+	unsigned int nr;
+	bool pinned;
+	struct bio_vec vecs[] __counted_by(nr);
+};
+
+/*
+ * Holds the memory of the next @len bytes of @iter, which is left as it is. An error if
+ * not all of it is there.
+ */
+struct kfs_pages *kfs_pages_hold(const struct iov_iter *iter, size_t len)
+{
+	struct iov_iter part = *iter;
+	struct kfs_pages *pages;
+	unsigned int used = 0, most;
+
+	iov_iter_truncate(&part, len);
+	most = iov_iter_npages(&part, INT_MAX);
+	pages = kvmalloc(struct_size(pages, vecs, most), GFP_KERNEL);
+	if (!pages)
+		return ERR_PTR(-ENOMEM);
+	pages->nr = most;
+	pages->pinned = iov_iter_extract_will_pin(&part);
+	while (iov_iter_count(&part)) {
+		struct page *some[16], **found = some;
+		unsigned int room = min_t(unsigned int, ARRAY_SIZE(some), most - used);
+		size_t off;
+		ssize_t n;
+
+		n = room ? iov_iter_extract_pages(&part, &found, iov_iter_count(&part),
+						  room, 0, &off) : 0;
+		if (n <= 0) {
+			pages->nr = used;
+			kfs_pages_put(pages, true);
+			return ERR_PTR(n ?: -EFAULT);
+		}
+		for (found = some; n > 0; found++) {
+			size_t some_bytes = min_t(size_t, n, PAGE_SIZE - off);
+
+			bvec_set_page(&pages->vecs[used++], *found, some_bytes, off);
+			if (pages->pinned)
+				set_page_dirty_lock(*found);
+			n -= some_bytes;
+			off = 0;
+		}
+	}
+	pages->nr = used;
+	return pages;
+}
+
+/*
+ * Lets go of @pages. False, and nothing is done, if they were written out since they
+ * were held, so that this must sleep, and @sleep says that it must not.
+ */
+bool kfs_pages_put(struct kfs_pages *pages, bool sleep)
+{
+	unsigned int i;
+
+	if (pages->pinned && !sleep)
+		for (i = 0; i < pages->nr; i++)
+			if (!folio_test_dirty(page_folio(pages->vecs[i].bv_page)))
+				return false;
+	if (pages->pinned)
+		for (i = 0; i < pages->nr; i++)
+			unpin_user_pages_dirty_lock(&pages->vecs[i].bv_page, 1, sleep);
+	kvfree(pages);
+	return true;
+}
+
+/* Writes to the bytes from @off on, zeroes if @from is NULL. They are there. */
+void kfs_pages_write(struct kfs_pages *pages, size_t off, const void *from, size_t len)
+{
+	struct bio_vec *vec = pages->vecs;
+
+	while (off >= vec->bv_len)
+		off -= vec++->bv_len;
+	for (; len; vec++, off = 0) {
+		size_t n = min_t(size_t, len, vec->bv_len - off);
+		void *to = bvec_kmap_local(vec);
+
+		if (from) {
+			memcpy(to + off, from, n);
+			from += n;
+		} else {
+			memset(to + off, 0, n);
+		}
+		flush_dcache_page(vec->bv_page);
+		kunmap_local(to);
+		len -= n;
+	}
 }
 
 /* Reads what will be wanted soon, for a reader without a file. */

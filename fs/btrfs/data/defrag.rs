@@ -81,6 +81,8 @@ impl<'a> Defrag<'a> {
     pub(crate) fn step(&mut self) -> Result<bool> {
         let (inode, data) = (self.inode, self.inode.data());
         let lock = inode.lock_exclusive();
+        // What is moved is read by way of the page cache.
+        inode.wait_for_direct_io();
         if inode.is_swapfile() {
             return Err(ETXTBSY);
         }

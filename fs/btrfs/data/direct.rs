@@ -9,19 +9,21 @@
 //!
 //! # Bounds
 //!
-//! A read uses at most one buffer of [`BUFFER`] bytes at a time.
+//! What is waited for uses at most one buffer of [`BUFFER`] or [`EXTENT`] bytes at a time; for other
+//! requests see [`queued`].
 
 use btrfs_format::inode::InodeFlags;
 use btrfs_format::types::Logical;
 use core::ops::Range;
 use kernel::iov::{IovIterDest, IovIterSource};
 use kernel::prelude::*;
+use kernel::sync::Arc;
 use kfs::block::IoBuf;
-use kfs::fs::Kiocb;
+use kfs::fs::{Kiocb, Outcome, Queued};
 
 use super::extent::Place;
-use super::ordered::{Ordered, Target, PART};
-use super::{inplace, read, writeback};
+use super::ordered::{Ordered, Owner, Target, PART};
+use super::{inplace, queued, read, writeback};
 use crate::inode::Inode;
 use crate::vfs::{Btrfs, BtrfsInode};
 
@@ -34,27 +36,37 @@ const EXTENT: u64 = 8 << 20;
 /// What zeroes are copied from.
 static ZEROES: [u8; 4096] = [0; 4096];
 
-/// Reads into `to` from offset `pos` on, as far as that is possible directly, and returns
-/// the number of bytes.
-pub(crate) fn read(
-    inode: &BtrfsInode,
-    pos: u64,
-    nowait: bool,
-    to: &mut IovIterDest<'_>,
-) -> Result<usize> {
+/// Reads into `to` at the position of `iocb`, as far as that is possible directly. The inode lock
+/// is held.
+pub(crate) fn read(iocb: Kiocb<'_, Btrfs>, to: &mut IovIterDest<'_>) -> Result<Outcome> {
+    let inode = iocb.file().inode();
     let data = inode.data();
     let sector = data.fs().sector_size();
+    let pos = u64::try_from(iocb.pos())?;
     let wanted = u64::try_from(to.len())?;
     // What is verified is folios.
     let verity = data.flags().contains(InodeFlags::RO_VERITY);
     if verity || pos % sector != 0 || wanted % sector != 0 {
-        return Ok(0);
+        return Ok(Outcome::Done(0));
     }
-    if nowait {
+    if iocb.nowait() {
         return Err(EAGAIN);
     }
     let size = u64::try_from(inode.size())?;
     let end = size.min(pos.saturating_add(wanted));
+    if pos >= end {
+        return Ok(Outcome::Done(0));
+    }
+    match queued::read(inode, iocb, pos..end, to) {
+        Ok(queued) => Ok(Outcome::Queued(queued)),
+        Err(_) => wait_read(data, pos..end, to).map(Outcome::Done),
+    }
+}
+
+/// Reads `range` into `to`, as far as that is possible directly, and returns the number of bytes.
+fn wait_read(data: &Inode, range: Range<u64>, to: &mut IovIterDest<'_>) -> Result<usize> {
+    let Range { start: pos, end } = range;
+    let sector = data.fs().sector_size();
     let mut at = pos;
     while at < end {
         let extent = data.locate(at)?;
@@ -113,59 +125,80 @@ fn copy(buf: &IoBuf, len: u64, to: &mut IovIterDest<'_>) -> Result<u64> {
     Ok(u64::try_from(done)?)
 }
 
-/// Writes what is left of `from` at the position of `iocb`, as far as that is possible directly;
-/// returns the number of bytes. The position is moved on. The inode lock is held for writing.
+/// What became of a direct write.
+pub(crate) enum Written<'a> {
+    /// It ends later.
+    Queued(Queued),
+    /// So many bytes are written; the rest is for the page cache.
+    Done(Kiocb<'a, Btrfs>, usize),
+}
+
+/// Writes what is left of `from` at the position of `iocb`, as far as that is possible directly.
+/// The position is moved on. The inode lock is held for writing.
 ///
 /// Where whole sectors cannot be written in place of whole sectors, nothing is: that is left to the
 /// page cache.
-pub(crate) fn write(
-    inode: &BtrfsInode,
-    iocb: &mut Kiocb<'_, Btrfs>,
+pub(crate) fn write<'a>(
+    mut iocb: Kiocb<'a, Btrfs>,
     from: &mut IovIterSource<'_>,
-) -> Result<usize> {
+) -> Result<Written<'a>> {
+    let inode = iocb.file().inode();
     let data = inode.data();
-    let fs = data.fs();
-    let sector = fs.sector_size();
+    let sector = data.fs().sector_size();
     let pos = u64::try_from(iocb.pos())?;
     let wanted = u64::try_from(from.len())?;
     let end = pos.checked_add(wanted).ok_or(EFBIG)?;
     let inline = matches!(data.extent_at(0)?.place, Place::Inline { .. });
     if pos % sector != 0 || wanted % sector != 0 || inline {
-        return Ok(0);
+        return Ok(Written::Done(iocb, 0));
+    }
+    if data.file()?.is_in_flight(&(pos..end)) {
+        inode.wait_for_direct_io();
     }
     inode.write_and_wait(pos..end)?;
     if inode.invalidate_pages(pos..end).is_err() {
-        return Ok(0);
+        return Ok(Written::Done(iocb, 0));
     }
-    let _direct = inode.begin_direct_io();
-    let csums = writeback::wants_csums(data);
-    let mut hint = None;
-    let mut at = pos;
-    while at < end {
-        let next = at..at.saturating_add(EXTENT).min(end);
-        let target = match place(data, next, hint) {
-            Ok(target) => target,
-            Err(_) if at > pos => break,
-            Err(e) => return Err(e),
+    if end <= u64::try_from(inode.size())? {
+        iocb = match queued::write(inode, iocb, pos..end, from) {
+            Ok(queued) => return Ok(Written::Queued(queued)),
+            Err(iocb) => iocb,
         };
-        hint = target.disk.checked_add(target.disk_len);
-        let part = at..at.saturating_add(target.disk_len);
-        match write_extent(inode, part.clone(), target, csums, from) {
-            Ok(()) => at = part.end,
-            Err(e) if at == pos => return Err(e),
+    }
+    let done = wait_write(inode, pos..end, from)?;
+    iocb.advance(done)?;
+    Ok(Written::Done(iocb, done))
+}
+
+/// Writes to `range`; returns the number of bytes.
+fn wait_write(
+    inode: &BtrfsInode,
+    range: Range<u64>,
+    from: &mut IovIterSource<'_>,
+) -> Result<usize> {
+    let _direct = inode.begin_direct_io();
+    let mut hint = None;
+    let mut at = range.start;
+    while at < range.end {
+        let next = at..at.saturating_add(EXTENT).min(range.end);
+        let written = start_next(inode, next, &mut hint, from, Owner::Waiter)
+            .and_then(|(ordered, end)| ordered.wait(inode, i64::try_from(end)?).map(|()| end));
+        match written {
+            Ok(end) => {
+                // What a mapping brought into the page cache meanwhile is old.
+                let _ = inode.invalidate_pages(at..end);
+                at = end;
+            }
+            Err(e) if at == range.start => return Err(e),
             Err(_) => break,
         }
-        // What a mapping brought into the page cache meanwhile is old.
-        let _ = inode.invalidate_pages(part);
     }
-    let done = usize::try_from(at - pos)?;
-    iocb.advance(done)?;
     // Whoever could not be written in full is told so, not tried again.
-    from.advance(match at < end {
+    from.advance(match at < range.end {
         true => from.len(),
         false => 0,
     });
-    Ok(done)
+    Ok(usize::try_from(at - range.start)?)
 }
 
 /// Where the bytes from the beginning of `range` on are written.
@@ -180,22 +213,28 @@ fn place(data: &Inode, range: Range<u64>, hint: Option<Logical>) -> Result<Targe
     Ok(Target::fresh(reserved.allocate(want, sector, hint)?))
 }
 
-/// Writes one extent, of which `part` is the place in the file.
-fn write_extent(
+/// Starts to write one extent from the beginning of `range` on; returns it, and where it ends.
+/// `hint` is where it would best be, and then where the next one would.
+pub(super) fn start_next(
     inode: &BtrfsInode,
-    part: Range<u64>,
-    target: Target,
-    csums: bool,
+    range: Range<u64>,
+    hint: &mut Option<Logical>,
     from: &mut IovIterSource<'_>,
-) -> Result {
+    owner: Owner,
+) -> Result<(Arc<Ordered>, u64)> {
     let data = inode.data();
     let (fs, file) = (data.fs(), data.file()?);
+    let csums = writeback::wants_csums(data);
+    let start = range.start;
+    let target = place(data, range, *hint)?;
     let size = target.disk_len;
+    *hint = target.disk.checked_add(size);
+    let part = start..start.saturating_add(size);
     let parts = usize::try_from(size.div_ceil(PART))?;
     let geometry = fs.volume().geometry();
     let ordered = file.launch(part.clone()).and_then(|(delayed, _)| {
         drop(delayed);
-        Ordered::new(geometry, part.clone(), target, parts, csums, true)
+        Ordered::new(geometry, part.clone(), target, parts, csums, owner)
     });
     let ordered = ordered.inspect_err(|_| {
         target.give_back(data);
@@ -210,7 +249,7 @@ fn write_extent(
         }
         at = at.saturating_add(len);
     }
-    ordered.wait(inode, i64::try_from(part.end)?)
+    Ok((ordered, part.end))
 }
 
 /// Copies the next `len` bytes to a buffer. `EFAULT` if they are not there.

@@ -15,7 +15,7 @@ use kfs::fs::File;
 use kfs::mem::KBuf;
 
 use super::extent::MAX_PACKED;
-use super::ordered::{Ordered, Target};
+use super::ordered::{Ordered, Owner, Target};
 use super::{inline, truncate};
 use crate::vfs::{Btrfs, BtrfsInode};
 
@@ -50,12 +50,12 @@ pub(crate) fn write(file: &File<Btrfs>, mut new: Encoded) -> Result {
     inode.check_new_size(i64::try_from(end.max(size)).map_err(|_| EFBIG)?)?;
     file.modified()?;
     check(inode, &new, size)?;
+    inode.wait_for_direct_io();
     if new.pos > size {
         truncate::expand(inode, size, new.pos)?;
     }
     let whole = new.pos..end.checked_next_multiple_of(sector).ok_or(EFBIG)?;
     inode.write_and_wait(whole.clone())?;
-    inode.wait_for_direct_io();
     inode.invalidate_pages(whole.clone())?;
     if let Some(feature) = Incompat::of_compression(new.compression) {
         inode.data().fs().volume().add_incompat(feature)?;
@@ -118,7 +118,14 @@ fn write_extent(
     };
     let ordered = file.launch(whole.clone()).and_then(|(delayed, _)| {
         drop(delayed);
-        Ordered::new(fs.volume().geometry(), whole.clone(), target, 1, true, true)
+        Ordered::new(
+            fs.volume().geometry(),
+            whole.clone(),
+            target,
+            1,
+            true,
+            Owner::Waiter,
+        )
     });
     let ordered = ordered.inspect_err(|_| {
         target.give_back(data);

@@ -9,7 +9,7 @@
 //! ([`inline`]), compressed runs ([`compress`]), an old place ([`inplace`]) or a new one), and
 //! writes it: an *ordered* extent ([`ordered`]). When all of that has arrived, items are put in
 //! place of the old ones ([`replace`]), and only then the folios are let go. Direct writes
-//! ([`direct`]), and what comes compressed ([`encoded`]), are ordered extents as well.
+//! ([`direct`], [`queued`]), and what comes compressed ([`encoded`]), are ordered extents as well.
 //!
 //! What lies in many pieces is written again as if it had been changed ([`defrag`]), if asked for or
 //! by itself ([`autodefrag`]).
@@ -23,6 +23,9 @@
 //!
 //! # Locks
 //!
+//! Direct I/O that nobody waits for ([`queued`]) goes on when the inode lock is let go: whoever changes
+//! the same bytes, or moves the file, waits for it under the lock.
+//!
 //! Inode lock -> invalidate lock -> folio -> (reservation, gate) -> [`state::FileState::edit`] ->
 //! state (mutex, a leaf). A handle is never begun under a folio lock: a commit could be waited for.
 //! Completions wait for a commit only where there is no room for tree blocks otherwise.
@@ -35,6 +38,7 @@
 //! | one compressed run | 128 KiB on disk and unpacked | refused as corrupt |
 //! | one extent that is written | 128 MiB | several |
 //! | items changed under one handle | 256 and two | several handles |
+//! | direct I/O nobody waits for | 1 MiB a request | it is waited for |
 //! | delayed ranges per inode | dirty memory | the VM throttles writers |
 
 #![forbid(unsafe_code)]
@@ -53,6 +57,7 @@ mod inline;
 mod inplace;
 pub(crate) mod located;
 mod ordered;
+mod queued;
 mod ranges;
 pub(crate) mod read;
 mod replace;

@@ -7,8 +7,8 @@
 //! last one to end puts the items, and only then lets go of the folios: whoever waited for them
 //! finds the file's items as they will be committed.
 //!
-//! Nothing of the file system is held here but through the folios: when they are let go, it may
-//! be unmounted.
+//! Nothing of the file system is held here but through the folios, or the request: when they are let
+//! go, it may be unmounted.
 
 use btrfs_format::file_extent::{Compression, DiskExtent};
 use btrfs_format::geometry::Geometry;
@@ -23,6 +23,7 @@ use kfs::block::IoBuf;
 use kfs::mem::{until_memory, GFP_NOFAIL};
 use kfs::parallel;
 
+use super::queued::Writing;
 use super::replace::{self, MOST};
 use crate::edits::end;
 use crate::inode::store::store;
@@ -84,10 +85,19 @@ pub(super) struct Ordered {
     target: Target,
     #[pin]
     state: Mutex<State>,
-    /// Whoever waits, and does the rest; else the last request does it.
     #[pin]
     done: Completion,
-    waited: bool,
+    owner: Owner,
+}
+
+/// Who puts the items when all is written.
+pub(super) enum Owner {
+    /// Whoever waits for it.
+    Waiter,
+    /// The last request, for the folios that are written.
+    Folios,
+    /// The last request, for a direct write that nobody waits for.
+    Request(Arc<Writing>),
 }
 
 struct State {
@@ -118,7 +128,7 @@ impl Ordered {
         target: Target,
         parts: usize,
         with_csums: bool,
-        waited: bool,
+        owner: Owner,
     ) -> Result<Arc<Self>> {
         let mut csums = KVVec::new();
         if with_csums {
@@ -141,7 +151,7 @@ impl Ordered {
                 target,
                 state <- new_mutex!(state, "btrfs-ordered"),
                 done <- Completion::new(),
-                waited,
+                owner,
             }),
             GFP_NOFAIL,
         )
@@ -228,17 +238,22 @@ impl Ordered {
         if !last {
             return;
         }
-        if self.waited {
-            self.done.complete_all();
-            return;
-        }
-        let bufs = core::mem::take(&mut self.state.lock().bufs);
-        let inode = bufs
-            .iter()
-            .find_map(|buf| buf.written_inode::<BtrfsInode>());
-        let result = inode.ok_or(EIO).and_then(|inode| self.settle(inode));
-        for buf in bufs {
-            buf.finish(result);
+        match &self.owner {
+            Owner::Waiter => self.done.complete_all(),
+            Owner::Folios => {
+                let bufs = core::mem::take(&mut self.state.lock().bufs);
+                let inode = bufs
+                    .iter()
+                    .find_map(|buf| buf.written_inode::<BtrfsInode>());
+                let result = inode.ok_or(EIO).and_then(|inode| self.settle(inode));
+                for buf in bufs {
+                    buf.finish(result);
+                }
+            }
+            Owner::Request(writing) => {
+                let inode = writing.inode().ok_or(EIO);
+                writing.part_ended(inode.and_then(|inode| self.settle(inode)));
+            }
         }
     }
 

@@ -350,7 +350,7 @@ impl PackedFolios {
 }
 
 /// The position `offset` bytes behind `position`.
-fn advance(position: FilePosition, offset: usize) -> FilePosition {
+pub(super) fn advance(position: FilePosition, offset: usize) -> FilePosition {
     FilePosition {
         offset: position.offset.saturating_add(offset as u64),
         ..position
@@ -369,7 +369,7 @@ fn finish_parts(parts: Parts, result: Result) {
     }
 }
 
-fn position(inode: &Inode, offset: u64) -> FilePosition {
+pub(super) fn position(inode: &Inode, offset: u64) -> FilePosition {
     FilePosition {
         tree: inode.subvol().id(),
         ino: inode.ino(),
@@ -469,7 +469,7 @@ fn start<C: DataClient<Output = ()>>(inode: &Inode, hint: ReadHint, request: Dat
 }
 
 /// The checksums of data of `inode`; `None` where it has none or they do not matter.
-fn checksums(
+pub(super) fn checksums(
     inode: &Inode,
     address: Logical,
     len: usize,

@@ -199,6 +199,11 @@ impl FileState {
         }
     }
 
+    /// Whether some of `range` is in flight.
+    pub(crate) fn is_in_flight(&self, range: &Range<u64>) -> bool {
+        self.inner.lock().in_flight.covered(range) != 0
+    }
+
     /// How many bytes of `range` are not delayed yet.
     pub(crate) fn missing(&self, range: &Range<u64>) -> u64 {
         let covered = self.inner.lock().delayed.covered(range);

@@ -21,6 +21,7 @@ use crate::volume::raid::Route;
 
 /// Where the file is. `EINVAL`, with a message, if it cannot be swapped to.
 pub(super) fn find(inode: &BtrfsInode) -> Result<SwapFile> {
+    inode.wait_for_direct_io();
     inode.write_and_wait(0..i64::MAX as u64)?;
     let data = inode.data();
     let refuse = |why: &str| {

@@ -13,19 +13,20 @@ use core::ops::Range;
 use kernel::iov::IovIterSource;
 use kernel::prelude::*;
 use kfs::block::IoBuf;
-use kfs::fs::Kiocb;
+use kfs::fs::{Kiocb, Outcome};
 use kfs::iomap::{
     IomapWriteOps, Mapping, MappingFlags, MappingKind, Purpose, SwapFile, WriteHint, WritebackRange,
 };
 use kfs::mem::KBuf;
 
+use super::direct::{self, Written};
 use super::extent::Place;
 use super::located::Located;
 use super::read::{self, FileData};
 use super::state::Under;
 use super::truncate;
 use super::writeback::Collected;
-use super::{decode, direct, inplace, swap};
+use super::{decode, inplace, swap};
 use crate::space::Urgency;
 use crate::vfs::{Btrfs, BtrfsInode};
 
@@ -239,7 +240,7 @@ fn delay(inode: &BtrfsInode, range: Range<u64>, how: Urgency, moving: bool) -> R
 ///
 /// Whoever does not want to wait gets `EAGAIN` where space is not to be had at once, an item of the
 /// file would have to be looked for, or the page cache be read into; and for direct I/O.
-pub(crate) fn write(iocb: &mut Kiocb<'_, Btrfs>, from: &mut IovIterSource<'_>) -> Result<usize> {
+pub(crate) fn write(mut iocb: Kiocb<'_, Btrfs>, from: &mut IovIterSource<'_>) -> Result<Outcome> {
     let inode = iocb.file().inode();
     let nowait = iocb.nowait();
     let lock = match nowait {
@@ -248,26 +249,52 @@ pub(crate) fn write(iocb: &mut Kiocb<'_, Btrfs>, from: &mut IovIterSource<'_>) -
         false => inode.lock_exclusive(),
     };
     if iocb.check_write(from)? == 0 {
-        return Ok(0);
+        return Ok(Outcome::Done(0));
     }
     let (pos, size) = (u64::try_from(iocb.pos())?, u64::try_from(inode.size())?);
     if pos > size {
         if nowait {
             return Err(EAGAIN);
         }
+        // The rest of the last sector is changed.
+        inode.wait_for_direct_io();
         truncate::expand(inode, size, pos)?;
     }
     iocb.modified()?;
     let mut direct = 0;
     if iocb.is_direct() {
-        direct = direct::write(inode, iocb, from)?;
+        (iocb, direct) = match direct::write(iocb, from)? {
+            Written::Queued(queued) => return Ok(Outcome::Queued(queued)),
+            Written::Done(iocb, direct) => (iocb, direct),
+        };
         if from.is_empty() {
-            return Ok(direct);
+            return Ok(Outcome::Done(direct));
         }
     }
+    wait_in_flight(inode, &iocb, from.len())?;
     let written = iocb.write_buffered::<FileData>(from, &lock);
-    match iocb.is_direct() {
+    let written = match iocb.is_direct() {
         true => iocb.end_direct_write(from, direct, written),
         false => written,
+    };
+    written.map(Outcome::Done)
+}
+
+/// Waits for direct writes to the sectors in which `len` bytes from the position of `iocb` on are.
+fn wait_in_flight(inode: &BtrfsInode, iocb: &Kiocb<'_, Btrfs>, len: usize) -> Result {
+    if !inode.has_direct_io() {
+        return Ok(());
     }
+    let data = inode.data();
+    let sector = data.fs().sector_size();
+    let pos = u64::try_from(iocb.pos())?;
+    let end = pos.saturating_add(u64::try_from(len)?);
+    let end = end.checked_next_multiple_of(sector).ok_or(EFBIG)?;
+    if data.file()?.is_in_flight(&(pos - pos % sector..end)) {
+        if iocb.nowait() {
+            return Err(EAGAIN);
+        }
+        inode.wait_for_direct_io();
+    }
+    Ok(())
 }

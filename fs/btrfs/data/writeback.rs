@@ -21,7 +21,7 @@ use kfs::mem::{until_memory, KBuf, GFP_NOFAIL};
 use kfs::parallel;
 
 use super::compress::{Packer, RUN};
-use super::ordered::{Ordered, Target, PART};
+use super::ordered::{Ordered, Owner, Target, PART};
 use super::{autodefrag, inline, inplace};
 use crate::inode::Inode;
 use crate::space::{DataReservation, Urgency};
@@ -265,7 +265,7 @@ impl Piece {
             within: None,
         };
         let part = self.start..self.start.saturating_add(len);
-        let ordered = Ordered::new(fs.volume().geometry(), part, target, 1, true, false)
+        let ordered = Ordered::new(fs.volume().geometry(), part, target, 1, true, Owner::Folios)
             .inspect_err(|_| fs.space().unalloc(range.logical, range.len))?;
         *hint = range.logical.checked_add(disk_len);
         self.start = self.start.saturating_add(len);
@@ -315,7 +315,9 @@ impl Piece {
             let geometry = fs.volume().geometry();
             let ordered = usize::try_from(len.div_ceil(PART))
                 .map_err(Error::from)
-                .and_then(|parts| Ordered::new(geometry, part.clone(), target, parts, csums, false))
+                .and_then(|parts| {
+                    Ordered::new(geometry, part.clone(), target, parts, csums, Owner::Folios)
+                })
                 .inspect_err(|_| target.give_back(data))?;
             *hint = target.disk.checked_add(len);
             self.start = part.end;

@@ -6,7 +6,7 @@ use btrfs_format::types::Generation;
 use core::ops::Range;
 use kernel::iov::{IovIterDest, IovIterSource};
 use kernel::prelude::*;
-use kfs::fs::{Fallocate, FiemapInfo, File, FileOperations, Kiocb, SeekKind};
+use kfs::fs::{Fallocate, FiemapInfo, File, FileOperations, Kiocb, Outcome, SeekKind};
 use kfs::iomap;
 
 use super::{Btrfs, BtrfsInode, Node};
@@ -21,13 +21,11 @@ use crate::ioctl;
 impl FileOperations for Node {
     type Data = FileData;
 
-    fn read_direct(iocb: &Kiocb<'_, Btrfs>, to: &mut IovIterDest<'_>) -> Result<usize> {
-        let inode = iocb.file().inode();
-        let pos = u64::try_from(iocb.pos())?;
-        direct::read(inode, pos, iocb.nowait(), to)
+    fn read_direct(iocb: Kiocb<'_, Btrfs>, to: &mut IovIterDest<'_>) -> Result<Outcome> {
+        direct::read(iocb, to)
     }
 
-    fn write(iocb: &mut Kiocb<'_, Btrfs>, from: &mut IovIterSource<'_>) -> Result<usize> {
+    fn write(iocb: Kiocb<'_, Btrfs>, from: &mut IovIterSource<'_>) -> Result<Outcome> {
         write::write(iocb, from)
     }
 

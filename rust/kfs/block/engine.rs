@@ -2,12 +2,13 @@
 
 //! Where the completions of requests run, and what is computed for them.
 //!
-//! There are two queues, so that nobody waits for what is queued behind him. Completions that wait
+//! There are several queues, so that nobody waits for what is queued behind him. Completions that wait
 //! for nothing but memory and further I/O ([`Lane::Prompt`]) get through whatever the others do:
 //! those of a commit are among them. Completions that may wait for a commit, as those of data
 //! writes that end in a transaction, have a queue of their own ([`Lane::Patient`]). With one queue,
 //! all workers, or the rescuer where memory is short, could wait for a commit whose writes end
-//! behind them. What several processors compute together ([`parallel`](crate::parallel)) waits for
+//! behind them. Making a direct write durable waits for completions of either kind, and nobody waits for
+//! it but the writer. What several processors compute together ([`parallel`](crate::parallel)) waits for
 //! memory, and nobody waits for it before it runs; its queue has no high priority.
 
 use crate::bindings;
@@ -34,6 +35,7 @@ pub(super) enum Lane {
 /// The work queues of the module's completions, and of what is computed, or null.
 static PROMPT: Atomic<*mut bindings::workqueue_struct> = Atomic::new(null_mut());
 static PATIENT: Atomic<*mut bindings::workqueue_struct> = Atomic::new(null_mut());
+static DURABLE: Atomic<*mut bindings::workqueue_struct> = Atomic::new(null_mut());
 static COMPUTE: Atomic<*mut bindings::workqueue_struct> = Atomic::new(null_mut());
 
 /// How many patient completions may be waiting at a time.
@@ -52,7 +54,8 @@ struct Completions {
 /// several of them, and have a rescuer, because reclaim waits for reads and writes. The prompt one
 /// has a high priority, because readers do too.
 pub struct Engine {
-    // In this order: what is patient may do I/O.
+    // In this order: what is durable waits for what is patient, and that may do I/O.
+    _durable: Completions,
     _patient: Completions,
     _prompt: Completions,
     _compute: Completions,
@@ -71,6 +74,7 @@ impl Engine {
             _compute: Completions::new(&COMPUTE, c"btrfs-compute", false, 0)?,
             _prompt: Completions::new(&PROMPT, c"btrfs-endio", true, 0)?,
             _patient: Completions::new(&PATIENT, c"btrfs-ordered", false, WAITING)?,
+            _durable: Completions::new(&DURABLE, c"btrfs-dsync", false, 0)?,
         })
     }
 }
@@ -126,6 +130,14 @@ where
     W: RawWorkItem<0> + Send + 'static,
 {
     enqueue(work, &COMPUTE)
+}
+
+/// Puts what makes a write durable into its queue.
+pub(crate) fn durable<W>(work: W) -> W::EnqueueOutput
+where
+    W: RawWorkItem<0> + Send + 'static,
+{
+    enqueue(work, &DURABLE)
 }
 
 fn enqueue<W>(work: W, slot: &Atomic<*mut bindings::workqueue_struct>) -> W::EnqueueOutput

@@ -22,8 +22,8 @@ mod plug;
 
 pub use crate::mem::KBuf;
 pub use bdev::{BlockDevice, Claim, DevNum, Holder, OpenMode, Zone, ZoneState};
-pub(crate) use engine::compute;
 pub use engine::Engine;
+pub(crate) use engine::{compute, durable};
 pub use io::{Io, IoDone, IoFlags, Op};
 pub use iobuf::{IoBuf, Segment};
 pub use plug::with_plug;

@@ -7,13 +7,13 @@ use super::{
     fiemap::FiemapInfo,
     idmap::IdMap,
     inode::INode,
-    inode_data::ExclusiveLock,
     inode_ops::{common, InodeOperations},
+    kiocb::{Kiocb, Outcome},
     super_block::FileSystem,
 };
 use crate::{
     bindings,
-    iomap::{buffered_write, page_mkwrite, IomapWriteOps},
+    iomap::{page_mkwrite, IomapWriteOps},
 };
 use core::{marker::PhantomData, ops::Range};
 use kernel::{
@@ -155,107 +155,6 @@ impl<T: FileSystem> Drop for WriteAccess<'_, T> {
     }
 }
 
-/// A read or write under way.
-///
-/// # Invariants
-///
-/// Points to a valid `struct kiocb` of a file of `T`, used by the current task alone.
-pub struct Kiocb<'a, T: FileSystem>(*mut bindings::kiocb, PhantomData<&'a mut T>);
-
-impl<'a, T: FileSystem> Kiocb<'a, T> {
-    /// The file.
-    pub fn file(&self) -> &'a File<T> {
-        // SAFETY: By the type invariant.
-        unsafe { File::from_raw((*self.0).ki_filp) }
-    }
-
-    /// The position in the file, in bytes.
-    pub fn pos(&self) -> i64 {
-        // SAFETY: By the type invariant.
-        unsafe { (*self.0).ki_pos }
-    }
-
-    /// Whether the caller does not want to wait (`EAGAIN` then).
-    pub fn nowait(&self) -> bool {
-        // SAFETY: By the type invariant.
-        unsafe { (*self.0).ki_flags & bindings::IOCB_NOWAIT != 0 }
-    }
-
-    fn has(&self, flag: i32) -> bool {
-        // SAFETY: By the type invariant.
-        unsafe { (*self.0).ki_flags & flag != 0 }
-    }
-
-    /// Whether the page cache is to be avoided.
-    pub fn is_direct(&self) -> bool {
-        self.has(bindings::IOCB_DIRECT)
-    }
-
-    /// Whether what is written shall be durable before the caller goes on.
-    pub fn is_dsync(&self) -> bool {
-        self.has(bindings::IOCB_DSYNC)
-    }
-
-    /// Checks and shortens what is to be written: limits, append mode (which sets the
-    /// position). Returns the number of bytes left. The inode lock is held for writing.
-    pub fn check_write(&mut self, from: &mut IovIterSource<'_>) -> Result<usize> {
-        // SAFETY: By the type invariant; the iterator is used by this task alone.
-        length(unsafe { bindings::generic_write_checks(self.0, from.as_raw().cast()) })
-    }
-
-    /// Drops set-id bits and security attributes, and sets the times, as a write does. The
-    /// inode lock is held for writing.
-    pub fn modified(&mut self) -> Result {
-        // SAFETY: By the type invariant.
-        to_result(unsafe { bindings::kiocb_modified(self.0) })
-    }
-
-    /// Moves the position on.
-    pub fn advance(&mut self, bytes: usize) -> Result {
-        let bytes = i64::try_from(bytes)?;
-        // SAFETY: By the type invariant.
-        unsafe { (*self.0).ki_pos += bytes };
-        Ok(())
-    }
-
-    /// Writes to the page cache and moves the position on; returns the number of bytes.
-    pub fn write_buffered<D>(
-        &mut self,
-        from: &mut IovIterSource<'_>,
-        _lock: &ExclusiveLock<'_, T>,
-    ) -> Result<usize>
-    where
-        D: IomapWriteOps<Inode = INode<T>>,
-    {
-        // SAFETY: By the type invariant; the iterator is used by this task alone.
-        length(unsafe { buffered_write::<D>(self.0, from.as_raw().cast()) })
-    }
-
-    /// Ends a direct write of `direct` bytes whose rest was written to the page cache, with
-    /// the result `buffered`: the rest is written out and taken from the cache. Returns what
-    /// was written altogether.
-    pub fn end_direct_write(
-        &mut self,
-        from: &mut IovIterSource<'_>,
-        direct: usize,
-        buffered: Result<usize>,
-    ) -> Result<usize> {
-        let buffered = match buffered {
-            Ok(n) => n as isize,
-            Err(e) => e.to_errno() as isize,
-        };
-        // SAFETY: By the type invariant; the position is behind what was written buffered.
-        length(unsafe {
-            bindings::direct_write_fallback(self.0, from.as_raw().cast(), direct as isize, buffered)
-        })
-    }
-}
-
-/// A length or an errno.
-fn length(ret: isize) -> Result<usize> {
-    usize::try_from(ret).map_err(|_| i32::try_from(ret).map_or(EIO, Error::from_errno))
-}
-
 /// Leases and delegations of files and directories, of which the VFS does all.
 #[cfg(CONFIG_FILE_LOCKING)]
 pub(super) const SETLEASE: SetLease = Some(bindings::generic_setlease);
@@ -305,18 +204,18 @@ pub trait FileOperations: InodeOperations {
     }
 
     /// Reads with `O_DIRECT` into `to`, starting at `iocb.pos()`; returns the number of bytes.
-    /// Advances `to`, but not the position.
+    /// Advances `to`, but not the position. The inode lock is held shared.
     ///
-    /// What is left of `to` after a short read is read through the page cache; so `Ok(0)`
-    /// refuses to read directly.
-    fn read_direct(_iocb: &Kiocb<'_, Self::Fs>, _to: &mut IovIterDest<'_>) -> Result<usize> {
+    /// What is left of `to` after a short read is read through the page cache; so 0 bytes
+    /// refuse to read directly.
+    fn read_direct(_iocb: Kiocb<'_, Self::Fs>, _to: &mut IovIterDest<'_>) -> Result<Outcome> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
     /// Writes from `from`, starting at `iocb.pos()`, which is moved on; returns the number of
     /// bytes. Does everything from the lock on ([`Kiocb`] and [`INode`] have the steps), but
     /// what `O_SYNC` wants.
-    fn write(_iocb: &mut Kiocb<'_, Self::Fs>, _from: &mut IovIterSource<'_>) -> Result<usize> {
+    fn write(_iocb: Kiocb<'_, Self::Fs>, _from: &mut IovIterSource<'_>) -> Result<Outcome> {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -531,27 +430,33 @@ impl<O: FileOperations> FileTable<O> {
     ///
     /// The arguments must be those of `read_iter`.
     unsafe fn read_direct(iocb: *mut bindings::kiocb, to: *mut bindings::iov_iter) -> isize {
-        let req = Kiocb::<O::Fs>(iocb, PhantomData);
+        // SAFETY: As the caller promises.
+        let req = unsafe { Kiocb::<O::Fs>::from_raw(iocb) };
+        let inode = req.file().inode();
         // What is dirty in the page cache must be on disk first.
         // SAFETY: Valid arguments of the VFS.
         let ret = unsafe { bindings::kiocb_write_and_wait(iocb, bindings::kfs_iov_iter_count(to)) };
         if ret != 0 {
             return ret as isize;
         }
+        // SAFETY: As above.
+        unsafe { bindings::kfs_file_accessed((*iocb).ki_filp) };
         // SAFETY: A valid iterator for reading into, used by this task alone.
         let dest = unsafe { IovIterDest::from_raw(to.cast()) };
         // Keeps truncation out, and direct writes.
         let done = if req.nowait() {
-            match req.file().inode().try_lock_shared() {
-                Some(_lock) => O::read_direct(&req, dest),
+            match inode.try_lock_shared() {
+                Some(_lock) => O::read_direct(req, dest),
                 None => Err(EAGAIN),
             }
         } else {
-            let _lock = req.file().inode().lock_shared();
-            O::read_direct(&req, dest)
+            let _lock = inode.lock_shared();
+            O::read_direct(req, dest)
         };
         let done = match done {
-            Ok(done) => done,
+            Ok(Outcome::Done(done)) => done,
+            // The request may be gone.
+            Ok(Outcome::Queued(_)) => return EIOCBQUEUED.to_errno() as isize,
             Err(e) => return e.to_errno() as isize,
         };
         let Ok(done_pos) = i64::try_from(done) else {
@@ -560,9 +465,7 @@ impl<O: FileOperations> FileTable<O> {
         // SAFETY: Valid, and used by this task alone.
         unsafe {
             (*iocb).ki_pos += done_pos;
-            bindings::kfs_file_accessed((*iocb).ki_filp);
-            if bindings::kfs_iov_iter_count(to) == 0 || (*iocb).ki_pos >= req.file().inode().size()
-            {
+            if bindings::kfs_iov_iter_count(to) == 0 || (*iocb).ki_pos >= inode.size() {
                 return done_pos as isize;
             }
             bindings::filemap_read(iocb, to, done_pos as isize)
@@ -576,14 +479,18 @@ impl<O: FileOperations> FileTable<O> {
         iocb: *mut bindings::kiocb,
         from: *mut bindings::iov_iter,
     ) -> isize {
-        // INVARIANT: Called by the VFS with valid arguments.
-        let mut req = Kiocb::<O::Fs>(iocb, PhantomData);
+        // SAFETY: Called by the VFS with valid arguments.
+        let req = unsafe { Kiocb::<O::Fs>::from_raw(iocb) };
         // SAFETY: A valid iterator to write from, used by this task alone.
         let source = unsafe { IovIterSource::from_raw(from.cast()) };
-        match O::write(&mut req, source) {
+        match O::write(req, source) {
             // SAFETY: As above; the position is behind what was written.
-            Ok(n) if n > 0 => unsafe { bindings::kfs_generic_write_sync(iocb, n as isize) },
-            Ok(_) => 0,
+            Ok(Outcome::Done(n)) if n > 0 => unsafe {
+                bindings::kfs_generic_write_sync(iocb, n as isize)
+            },
+            Ok(Outcome::Done(_)) => 0,
+            // The request may be gone.
+            Ok(Outcome::Queued(_)) => EIOCBQUEUED.to_errno() as isize,
             Err(e) => e.to_errno() as isize,
         }
     }

@@ -102,6 +102,12 @@ impl<T: FileSystem> INode<T> {
         unsafe { bindings::inode_dio_wait(self.as_raw()) };
     }
 
+    /// Whether direct I/O is announced.
+    pub fn has_direct_io(&self) -> bool {
+        // SAFETY: Valid by the type invariant.
+        unsafe { !bindings::inode_dio_finished(self.as_raw()) }
+    }
+
     /// Sets the size in bytes. The inode lock is held for writing.
     pub fn set_size(&self, size: i64) {
         // SAFETY: Valid by the type invariant.
