@@ -22,6 +22,7 @@
 #include <linux/fs_context.h>
 #include <linux/fs_parser.h>
 #include <linux/fsverity.h>
+#include <linux/io_uring/cmd.h>
 #include <linux/iomap.h>
 #include <linux/iversion.h>
 #include <linux/kobject.h>
@@ -77,6 +78,8 @@ const int RUST_CONST_HELPER_IOCB_APPEND = (__force int)IOCB_APPEND;
 const int RUST_CONST_HELPER_IOCB_DIRECT = (__force int)IOCB_DIRECT;
 const int RUST_CONST_HELPER_IOCB_DSYNC = (__force int)IOCB_DSYNC;
 const int RUST_CONST_HELPER_IOCB_NOWAIT = (__force int)IOCB_NOWAIT;
+const unsigned int RUST_CONST_HELPER_IO_URING_F_COMPAT = IO_URING_F_COMPAT;
+const unsigned int RUST_CONST_HELPER_IO_URING_F_NONBLOCK = (unsigned int)IO_URING_F_NONBLOCK;
 const unsigned int RUST_CONST_HELPER_I_DIRTY_TIME = I_DIRTY_TIME;
 const loff_t RUST_CONST_HELPER_MAX_LFS_FILESIZE = MAX_LFS_FILESIZE;
 const unsigned long RUST_CONST_HELPER_SB_ACTIVE = SB_ACTIVE;

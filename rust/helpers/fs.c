@@ -211,6 +211,11 @@ void kfs_super_set_uuid(struct super_block *sb, const u8 *uuid, unsigned int len
 }
 
 /* Whether the current task may write @len bytes at @pos. */
+u64 kfs_uring_cmd_addr(const struct io_uring_cmd *cmd)
+{
+	return READ_ONCE(cmd->sqe->addr);
+}
+
 int kfs_verify_write(struct file *file, loff_t pos, size_t len)
 {
 	return rw_verify_area(WRITE, file, &pos, len);

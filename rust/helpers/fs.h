@@ -3,6 +3,7 @@
 #define KFS_HELPERS_FS_H
 
 #include <linux/fs.h>
+#include <linux/io_uring/cmd.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
 
@@ -46,6 +47,7 @@ void kfs_seq_escape(struct seq_file *m, const char *s, const char *esc);
 bool kfs_set_cached_link(struct inode *inode, char *link);
 bool kfs_signal_pending(void);
 void kfs_super_set_uuid(struct super_block *sb, const u8 *uuid, unsigned int len);
+u64 kfs_uring_cmd_addr(const struct io_uring_cmd *cmd);
 int kfs_verify_write(struct file *file, loff_t pos, size_t len);
 
 #endif

@@ -62,6 +62,24 @@ pub(crate) fn run_compat(file: &File<Btrfs>, cmd: u32, arg: usize) -> Result<isi
     }
 }
 
+/// Runs the command `cmd` that came by io_uring. `EINVAL`: there is none such.
+pub(crate) fn run_uring(file: &File<Btrfs>, cmd: u32, arg: usize, compat: bool) -> Result<isize> {
+    // What it looks like is up to the program, whatever it calls the command.
+    let layout = match compat {
+        true => small(true),
+        false => Layout::Native,
+    };
+    match cmd {
+        encoded::ENCODED_READ | encoded::ENCODED_READ_32 => {
+            encoded::encoded_read(file, arg, layout)
+        }
+        encoded::ENCODED_WRITE | encoded::ENCODED_WRITE_32 => {
+            encoded::encoded_write(file, arg, layout)
+        }
+        _ => Err(EINVAL),
+    }
+}
+
 /// Runs the command `cmd` on `file`. `ENOTTY`: there is no such command.
 pub(crate) fn run(file: &File<Btrfs>, cmd: u32, arg: usize) -> Result<isize> {
     let inode = file.inode();

@@ -88,6 +88,10 @@ impl FileOperations for Node {
         ioctl::run_compat(file, cmd, arg)
     }
 
+    fn uring_cmd(file: &File<Btrfs>, cmd: u32, arg: usize, compat: bool) -> Result<isize> {
+        ioctl::run_uring(file, cmd, arg, compat)
+    }
+
     fn open(inode: &BtrfsInode, _file: &File<Btrfs>) -> Result {
         // Bytes must not change between their checksum and the device.
         inode.set_stable_writes();

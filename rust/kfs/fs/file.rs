@@ -259,6 +259,13 @@ pub trait FileOperations: InodeOperations {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
+    /// A command that came through io_uring, with the address that came with it; `compat`: of a
+    /// 32-bit program. Returns what the request ends with. May sleep: it runs in a thread of
+    /// io_uring that has the memory of whoever made the request.
+    fn uring_cmd(_file: &File<Self::Fs>, _cmd: u32, _arg: usize, _compat: bool) -> Result<isize> {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
     /// Makes a range of bytes durable. Without it `fsync` is an error.
     fn fsync(_file: &File<Self::Fs>, _start: i64, _end: i64, _datasync: bool) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
@@ -341,6 +348,11 @@ impl<O: FileOperations> FileTable<O> {
             None
         },
         setlease: SETLEASE,
+        uring_cmd: if O::HAS_URING_CMD {
+            Some(Self::uring_cmd)
+        } else {
+            None
+        },
         ..pin_init::zeroed()
     };
 
@@ -616,6 +628,34 @@ impl<O: FileOperations> FileTable<O> {
     ) -> c_long {
         // SAFETY: Called by the VFS with an open file.
         ioctl_result(O::ioctl(unsafe { File::from_raw(file) }, cmd, arg))
+    }
+
+    /// # Safety
+    ///
+    /// Called by io_uring with a command for a regular file of the file system of `O`.
+    unsafe extern "C" fn uring_cmd(cmd: *mut bindings::io_uring_cmd, flags: c_uint) -> c_int {
+        if flags & bindings::IO_URING_F_NONBLOCK != 0 {
+            // Comes again, in a thread that may sleep.
+            return EAGAIN.to_errno();
+        }
+        // SAFETY: io_uring passes a valid command.
+        let (file, op, arg) = unsafe {
+            (
+                (*cmd).file,
+                (*cmd).cmd_op,
+                bindings::kfs_uring_cmd_addr(cmd),
+            )
+        };
+        let Ok(arg) = usize::try_from(arg) else {
+            return EFAULT.to_errno();
+        };
+        let compat = flags & bindings::IO_URING_F_COMPAT != 0;
+        // SAFETY: The command holds its file open.
+        let done = O::uring_cmd(unsafe { File::from_raw(file) }, op, arg, compat);
+        match done.and_then(|n| Ok(i32::try_from(n)?)) {
+            Ok(n) => n,
+            Err(e) => e.to_errno(),
+        }
     }
 
     /// # Safety
