@@ -9,9 +9,7 @@ use core::{
     ffi::{c_int, c_void},
     ptr::NonNull,
 };
-use kernel::{
-    error::from_err_ptr, prelude::*, str::CStr, time::Jiffies, types::NotThreadSafe,
-};
+use kernel::{error::from_err_ptr, prelude::*, str::CStr, time::Jiffies, types::NotThreadSafe};
 
 /// A thread of the kernel that is stopped, and waited for, when this is dropped.
 ///

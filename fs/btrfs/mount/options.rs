@@ -41,10 +41,7 @@ impl Param<'_> {
     pub(crate) fn is_of_subvolume(&self) -> bool {
         matches!(
             self,
-            Param::AutoDefrag(_)
-                | Param::Compress { .. }
-                | Param::DataCow(_)
-                | Param::DataSum(_)
+            Param::AutoDefrag(_) | Param::Compress { .. } | Param::DataCow(_) | Param::DataSum(_)
         )
     }
 }
