@@ -25,7 +25,11 @@ kernel_llvm() {
 kernel_key() {
 	{
 		kernel_fragment "$1" "$2"
-		cat "$source_dir/.package-version" "$top"/tools/setup/patches/*.patch
+		cat "$source_dir/.package-version"
+		# What concerns one architecture begins with its name.
+		for _patch in "$top"/tools/setup/patches/"$1"-*.patch; do
+			[ ! -e "$_patch" ] || cat "$_patch"
+		done
 		"${RUSTC:-rustc}" --version
 		_llvm=$(kernel_llvm "$2")
 		if [ -z "$_llvm" ]; then gcc --version; else "clang$_llvm" --version; fi | head -n 1

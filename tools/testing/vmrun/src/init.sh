@@ -43,6 +43,7 @@ for dir in /dev/shm /tmp /run /mnt /var/tmp; do
 done
 mount -t debugfs debugfs /sys/kernel/debug
 mount -t configfs configfs /sys/kernel/config
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mkdir -p $vm /run/lock /run/mount
 host_mount "$vm_rundir" $vm rw ctl
 echo "the guest did not come up" >$vm/ctl/status
@@ -51,6 +52,7 @@ ln -sfn /proc/self/fd/0 /dev/stdin
 ln -sfn /proc/self/fd/1 /dev/stdout
 ln -sfn /proc/self/fd/2 /dev/stderr
 hostname guest 2>/dev/null
+{ ip link set lo up || ifconfig lo 127.0.0.1 up; } 2>/dev/null
 
 index=0
 printf '%s' "$vm_shares" | while read -r mode dir; do
