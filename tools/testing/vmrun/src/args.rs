@@ -30,6 +30,8 @@ Runs COMMAND as root in a guest and passes its exit status on.
   --no-report             kernel reports are expected: do not look for them
   --log FILE              keep the kernel's log in FILE
 
+$BTRFS_VM_FLAGS has more options, before these; $BTRFS_VM_PATIENCE multiplies the timeout.
+
 Exit status: that of COMMAND; 97 the guest could not be prepared, 98 the time was
 over, 99 the kernel reported an oops, a warning, a lock problem, a hung task or a leak.
 ";
@@ -206,6 +208,9 @@ pub fn parse(argv: impl Iterator<Item = OsString>, shell: bool) -> Result<Option
             _ => option(&mut options, arg.into_owned(), &mut parser)?,
         }
     }
+    options.timeout = options
+        .timeout
+        .map(|seconds| seconds.saturating_mul(patience()));
     if shell && !options.command.is_empty() {
         return Err(format!("vm: shell takes no command\n{USAGE}"));
     }
@@ -213,6 +218,12 @@ pub fn parse(argv: impl Iterator<Item = OsString>, shell: bool) -> Result<Option
         return Err(format!("vm: no command\n{USAGE}"));
     }
     Ok(options)
+}
+
+/// What times are multiplied by, for slow kernels.
+fn patience() -> u64 {
+    let value = std::env::var("BTRFS_VM_PATIENCE").ok();
+    value.and_then(|text| text.parse().ok()).unwrap_or(1).max(1)
 }
 
 fn usage(error: lexopt::Error) -> String {
