@@ -6,7 +6,9 @@
  */
 
 #include <linux/fsverity.h>
+#include <linux/backing-dev.h>
 #include <linux/highmem.h>
+#include <linux/kthread.h>
 #include <linux/uio.h>
 
 #include "data.h"
@@ -209,4 +211,30 @@ vm_fault_t kfs_vmf_error(int error)
 struct file *kfs_vmf_file(struct vm_fault *vmf)
 {
 	return vmf->vma->vm_file;
+}
+
+/* Tells who owns bytes that are written, so that the inode is accounted to the right one. */
+void kfs_wbc_account(struct writeback_control *wbc, struct folio *folio, size_t len)
+{
+	wbc_account_cgroup_owner(wbc, folio, len);
+}
+
+/*
+ * What a thread of the kernel submits from here to kfs_wbc_end() is paid for by the cgroup
+ * that @wbc writes for, where nothing else says who pays.
+ */
+void kfs_wbc_begin(struct writeback_control *wbc)
+{
+#ifdef CONFIG_CGROUP_WRITEBACK
+	if (wbc->wb)
+		kthread_associate_blkcg(wbc->wb->blkcg_css);
+#endif
+}
+
+void kfs_wbc_end(struct writeback_control *wbc)
+{
+#ifdef CONFIG_CGROUP_WRITEBACK
+	if (wbc->wb)
+		kthread_associate_blkcg(NULL);
+#endif
 }

@@ -31,5 +31,8 @@ int kfs_verity_open(struct inode *inode, struct file *file);
 int kfs_verity_read_metadata(struct file *file, unsigned long arg);
 vm_fault_t kfs_vmf_error(int error);
 struct file *kfs_vmf_file(struct vm_fault *vmf);
+void kfs_wbc_account(struct writeback_control *wbc, struct folio *folio, size_t len);
+void kfs_wbc_begin(struct writeback_control *wbc);
+void kfs_wbc_end(struct writeback_control *wbc);
 
 #endif

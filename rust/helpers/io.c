@@ -5,6 +5,8 @@
  * Sorted alphabetically; prototypes are in io.h, which bindgen reads.
  */
 
+#include <linux/backing-dev.h>
+#include <linux/cgroup.h>
 #include <linux/highmem.h>
 #include <linux/mm.h>
 #include <linux/pagemap.h>
@@ -117,6 +119,29 @@ int kfs_bio_errno(const struct bio *bio)
  * The bio borrows @vecs, as one made from an ITER_BVEC does: no table of its own,
  * no limit on the number of vectors but its size.
  */
+/*
+ * The cgroup that @inode's dirty data is accounted to pays for @bio, which is set up;
+ * without one, whoever submits it does.
+ */
+void kfs_bio_charge(struct bio *bio, struct inode *inode)
+{
+#ifdef CONFIG_CGROUP_WRITEBACK
+	struct cgroup_subsys_state *css = NULL;
+	struct bdi_writeback *wb;
+
+	/* Neither goes away under RCU, even if the inode moves on to another. */
+	rcu_read_lock();
+	wb = READ_ONCE(inode->i_wb);
+	if (wb && css_tryget(wb->blkcg_css))
+		css = wb->blkcg_css;
+	rcu_read_unlock();
+	if (css) {
+		bio_associate_blkg_from_css(bio, css);
+		css_put(css);
+	}
+#endif
+}
+
 void kfs_bio_setup(struct bio *bio, struct block_device *bdev, blk_opf_t opf,
 		   u64 pos, const struct bio_vec *vecs, unsigned int offset,
 		   unsigned int len, bio_end_io_t *end_io, void *private)

@@ -24,6 +24,7 @@ int kfs_bdev_rw(struct block_device *bdev, u64 pos, void *data, size_t len,
 		blk_opf_t opf);
 void kfs_bdevname(struct block_device *bdev, char *buf, size_t len);
 int kfs_bio_errno(const struct bio *bio);
+void kfs_bio_charge(struct bio *bio, struct inode *inode);
 void kfs_bio_setup(struct bio *bio, struct block_device *bdev, blk_opf_t opf,
 		   u64 pos, const struct bio_vec *vecs, unsigned int offset,
 		   unsigned int len, bio_end_io_t *end_io, void *private);

@@ -441,6 +441,10 @@ impl Part {
         };
         // INVARIANT: Just set up.
         self.live = true;
+        if let Some(inode) = buf.first_inode() {
+            // SAFETY: The bio was just set up; the inode is there as long as its folios are written.
+            unsafe { bindings::kfs_bio_charge(self.bio.get(), inode.as_ptr()) };
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     mem::{KBuf, GFP_NOFAIL},
     pagecache::{FolioRange, WritebackRange},
 };
-use core::ops::Range;
+use core::{ops::Range, ptr::NonNull};
 use kernel::{page::PAGE_SIZE, prelude::*};
 
 /// Size of the pieces of [`IoBuf::alloc`]: eight pages, beyond which allocations are costly.
@@ -293,6 +293,14 @@ impl IoBuf {
             Segment::Writeback(range) => range.inode(),
             _ => None,
         })
+    }
+
+    /// The C inode whose folios the buffer begins with, if they are written from it.
+    pub(super) fn first_inode(&self) -> Option<NonNull<bindings::inode>> {
+        match &self.entries.first()?.mem {
+            Segment::Writeback(range) => Some(range.raw_inode()),
+            _ => None,
+        }
     }
 
     /// The pieces, in order, each with its offset in the buffer.

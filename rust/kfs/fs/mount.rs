@@ -192,6 +192,7 @@ unsafe fn fill<T: FileSystem>(
         (*sb).s_maxbytes = bindings::MAX_LFS_FILESIZE;
         (*sb).s_time_gran = 1;
         to_result(bindings::super_setup_bdi(sb))?;
+        (*sb).s_iflags |= bindings::SB_I_CGROUPWB as c_ulong;
     }
     // SAFETY: New, as the state says.
     let new = unsafe { SuperBlock::<T, New>::from_raw(sb) };

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 
 //! Writeback: from dirty folios to what the file system writes.
+//!
+//! The cgroup that made folios dirty pays for writing them, whoever does it: requests that write from
+//! folios say so by themselves ([`Io`](crate::block::Io)), what is made of them is submitted by the thread
+//! that writes back.
 
 use super::{InodeRef, IomapWriteOps, WriteHint};
 use crate::{bindings, mem, pagecache::WritebackRange};
@@ -54,7 +58,10 @@ pub(super) unsafe extern "C" fn writepages<T: IomapWriteOps>(
     // The structure lives during the call, and all callbacks come from within it.
     unsafe {
         (*run).iomap.wb_ctx = run.cast();
-        bindings::iomap_writepages(run.cast())
+        bindings::kfs_wbc_begin(wbc);
+        let ret = bindings::iomap_writepages(run.cast());
+        bindings::kfs_wbc_end(wbc);
+        ret
     }
 }
 
@@ -80,6 +87,8 @@ unsafe extern "C" fn writeback_range<T: IomapWriteOps>(
     };
     // What counts as written must not be a hole.
     run.iomap.iomap.type_ = bindings::IOMAP_MAPPED as u16;
+    // SAFETY: The structure has the control that `writepages` was called with; the folio is locked.
+    unsafe { bindings::kfs_wbc_account(run.iomap.wbc, folio.as_ptr(), len as usize) };
     // SAFETY: The folio is locked and contains the position.
     let off = unsafe { bindings::kfs_folio_pos_offset(folio.as_ptr(), at) };
     // SAFETY: This is iomap's request to write the range, which is answered with success below;

@@ -83,6 +83,11 @@ impl WritebackRange {
         Some(unsafe { I::from_raw(self.inode) })
     }
 
+    /// The C inode, for the same time.
+    pub(crate) fn raw_inode(&self) -> NonNull<bindings::inode> {
+        self.inode
+    }
+
     /// Runs `f` on the bytes `[off, off + len)`, in order, in as few pieces as the machine's
     /// memory layout allows. Stops at the first error. `EINVAL` if they are not in the range.
     pub fn for_each(&self, off: usize, len: usize, mut f: impl FnMut(&[u8]) -> Result) -> Result {
