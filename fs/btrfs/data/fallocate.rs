@@ -23,6 +23,7 @@ const MAX_PREALLOC: u64 = 256 << 20;
 /// Does `what` with `range`.
 pub(crate) fn run(file: &File<Btrfs>, what: Fallocate, keep: bool, range: Range<u64>) -> Result {
     let inode = file.inode();
+    inode.data().fs().check_usable()?;
     let sector = inode.data().fs().sector_size();
     let _lock = inode.lock_exclusive();
     let size = u64::try_from(inode.size())?;

@@ -242,6 +242,7 @@ fn delay(inode: &BtrfsInode, range: Range<u64>, how: Urgency, moving: bool) -> R
 /// file would have to be looked for, or the page cache be read into; and for direct I/O.
 pub(crate) fn write(mut iocb: Kiocb<'_, Btrfs>, from: &mut IovIterSource<'_>) -> Result<Outcome> {
     let inode = iocb.file().inode();
+    inode.data().fs().check_usable()?;
     let nowait = iocb.nowait();
     let lock = match nowait {
         true if iocb.is_direct() => return Err(EAGAIN),

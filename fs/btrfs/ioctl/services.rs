@@ -63,6 +63,9 @@ pub(crate) fn shutdown(sb: &BtrfsSuper, arg: usize) -> Result<isize> {
     require_admin()?;
     let how: u32 = user::read(arg)?;
     let fs = sb.data();
+    if how <= NO_LOG_FLUSH && fs.check_usable().is_err() {
+        return Ok(0);
+    }
     match how {
         DEFAULT | LOG_FLUSH if !sb.is_rdonly() => {
             if how == DEFAULT {

@@ -11,7 +11,10 @@ use btrfs_format::types::{DevId, Generation, Logical, Physical, TreeId};
 use core::fmt;
 use core::ops::Range;
 use kernel::prelude::*;
-use kernel::sync::{new_mutex, Arc, Mutex};
+use kernel::sync::{
+    atomic::{Atomic, Relaxed},
+    new_mutex, Arc, Mutex,
+};
 use kfs::block::DevNum;
 
 use super::data_options::DataOptions;
@@ -40,6 +43,8 @@ pub(crate) struct Fs {
     #[pin]
     autodefrag: Notes,
     sector_size: u64,
+    /// It was cut off.
+    shut: Atomic<bool>,
     volume: Arc<Volume>,
 }
 
@@ -72,6 +77,7 @@ impl Fs {
                 options <- new_mutex!(options, "btrfs-options"),
                 autodefrag <- Notes::new(),
                 sector_size,
+                shut: Atomic::new(false),
                 volume,
             }),
             GFP_KERNEL,
@@ -190,8 +196,18 @@ impl Fs {
         Ok(())
     }
 
-    /// Cuts the file system off: nothing is written any more, what would change it fails.
+    /// `EIO` after the file system was cut off.
+    pub(crate) fn check_usable(&self) -> Result {
+        match self.shut.load(Relaxed) {
+            true => Err(EIO),
+            false => Ok(()),
+        }
+    }
+
+    /// Cuts the file system off: nothing is written any more, what would change it fails, and so
+    /// does reading files.
     pub(crate) fn shut_down(&self) {
+        self.shut.store(true, Relaxed);
         self.log().error(format_args!("emergency shutdown"));
         self.txn.shut_down();
     }

@@ -21,6 +21,10 @@ use crate::ioctl;
 impl FileOperations for Node {
     type Data = FileData;
 
+    fn check(inode: &BtrfsInode) -> Result {
+        inode.data().fs().check_usable()
+    }
+
     fn read_direct(iocb: Kiocb<'_, Btrfs>, to: &mut IovIterDest<'_>) -> Result<Outcome> {
         direct::read(iocb, to)
     }

@@ -198,8 +198,13 @@ pub trait FileOperations: InodeOperations {
     /// The data.
     type Data: IomapWriteOps<Inode = INode<Self::Fs>>;
 
-    /// Says no to opening the file.
+    /// A file is being opened.
     fn open(_inode: &INode<Self::Fs>, _file: &File<Self::Fs>) -> Result {
+        build_error!(VTABLE_DEFAULT_ERROR)
+    }
+
+    /// Says no to opening, reading and mapping a file, also one whose data is in memory.
+    fn check(_inode: &INode<Self::Fs>) -> Result {
         build_error!(VTABLE_DEFAULT_ERROR)
     }
 
@@ -318,7 +323,7 @@ impl<O: FileOperations> FileTable<O> {
         } else {
             None
         },
-        splice_read: Some(bindings::filemap_splice_read),
+        splice_read: Some(Self::splice_read),
         splice_write: if O::HAS_WRITE {
             Some(bindings::iter_file_splice_write)
         } else {
@@ -360,8 +365,12 @@ impl<O: FileOperations> FileTable<O> {
     ///
     /// Called by the VFS with a regular file of the file system of `O`.
     unsafe extern "C" fn open(inode: *mut bindings::inode, file: *mut bindings::file) -> c_int {
-        // SAFETY: Called by the VFS with a file that is being opened.
-        let ret = unsafe { bindings::generic_file_open(inode, file) };
+        // SAFETY: Called by the VFS with a file that is being opened; its inode is in use.
+        let mut ret = unsafe { Self::checked(inode) };
+        if ret == 0 {
+            // SAFETY: As above.
+            ret = unsafe { bindings::generic_file_open(inode, file) };
+        }
         if ret != 0 {
             return ret;
         }
@@ -383,6 +392,38 @@ impl<O: FileOperations> FileTable<O> {
         errno(O::open(unsafe { INode::from_raw(inode) }, unsafe {
             File::from_raw(file)
         }))
+    }
+
+    /// What [`FileOperations::check`] says.
+    ///
+    /// # Safety
+    ///
+    /// The inode is a regular file of the file system of `O`, in use.
+    unsafe fn checked(inode: *mut bindings::inode) -> c_int {
+        if !O::HAS_CHECK {
+            return 0;
+        }
+        // SAFETY: As promised by the caller.
+        errno(O::check(unsafe { INode::from_raw(inode) }))
+    }
+
+    /// # Safety
+    ///
+    /// Called by the VFS with a regular file of the file system of `O`.
+    unsafe extern "C" fn splice_read(
+        file: *mut bindings::file,
+        pos: *mut bindings::loff_t,
+        pipe: *mut bindings::pipe_inode_info,
+        len: usize,
+        flags: c_uint,
+    ) -> isize {
+        // SAFETY: Called by the VFS with valid arguments.
+        unsafe {
+            match Self::checked((*file).f_inode) {
+                0 => bindings::filemap_splice_read(file, pos, pipe, len, flags),
+                errno => errno as isize,
+            }
+        }
     }
 
     /// # Safety
@@ -425,6 +466,11 @@ impl<O: FileOperations> FileTable<O> {
         to: *mut bindings::iov_iter,
     ) -> isize {
         // SAFETY: Called by the VFS with valid arguments.
+        let errno = unsafe { Self::checked((*(*iocb).ki_filp).f_inode) };
+        if errno != 0 {
+            return errno as isize;
+        }
+        // SAFETY: As above.
         let direct = O::HAS_READ_DIRECT
             && unsafe {
                 (*iocb).ki_flags & bindings::IOCB_DIRECT != 0
@@ -519,7 +565,11 @@ impl<O: FileOperations> FileTable<O> {
     /// Called by the VM with a mapping of a regular file of the file system of `O`.
     unsafe extern "C" fn mmap_prepare(desc: *mut bindings::vm_area_desc) -> c_int {
         // SAFETY: Called by the VM with valid arguments.
-        let ret = unsafe { bindings::generic_file_mmap_prepare(desc) };
+        let mut ret = unsafe { Self::checked((*(*desc).file).f_inode) };
+        if ret == 0 {
+            // SAFETY: As above.
+            ret = unsafe { bindings::generic_file_mmap_prepare(desc) };
+        }
         if ret == 0 {
             // SAFETY: As above; the table is constant.
             unsafe { (*desc).vm_ops = Self::VM };
