@@ -184,6 +184,9 @@ unsafe extern "C" fn next<T: IomapWriteOps>(
     let purpose = Purpose::new(flags);
     // SAFETY: iomap works on an initialised inode of `T`, which its caller holds.
     let inode = unsafe { T::Inode::from_raw(inode) };
+    // What the mapping before keeps from changing may be what the next one waits for.
+    // SAFETY: As promised by the caller.
+    drop(unsafe { (*state.cast::<State<T>>().as_ptr()).mapping.take() });
     // A folio may be locked: reclaim must not come back here for memory.
     let _nofs = mem::NoFs::enter();
     let found = u64::try_from(pos)
