@@ -13,6 +13,7 @@
 #include <linux/iversion.h>
 #include <linux/kthread.h>
 #include <linux/pagemap.h>
+#include <linux/panic.h>
 #include <linux/posix_acl.h>
 #include <linux/sched/signal.h>
 #include <linux/uio.h>
@@ -160,7 +161,6 @@ void kfs_iversion_inc(struct inode *inode)
 	inode_inc_iversion(inode);
 }
 
-/* Sleeps until the current kernel thread is asked to end. */
 /* Sleeps for some jiffies, unless the thread is told to stop. */
 void kfs_kthread_sleep(unsigned long timeout)
 {
@@ -170,6 +170,7 @@ void kfs_kthread_sleep(unsigned long timeout)
 	__set_current_state(TASK_RUNNING);
 }
 
+/* Sleeps until the current kernel thread is asked to end. */
 void kfs_kthread_wait_stop(void)
 {
 	for (;;) {
@@ -179,6 +180,12 @@ void kfs_kthread_wait_stop(void)
 		schedule();
 	}
 	__set_current_state(TASK_RUNNING);
+}
+
+/* @format takes @args alone. */
+void kfs_panic(const char *format, const void *args)
+{
+	panic(format, args);
 }
 
 void kfs_posix_acl_release(struct posix_acl *acl)

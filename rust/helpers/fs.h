@@ -42,6 +42,7 @@ size_t kfs_iov_iter_count(const struct iov_iter *iter);
 void kfs_iversion_inc(struct inode *inode);
 void kfs_kthread_sleep(unsigned long timeout);
 void kfs_kthread_wait_stop(void);
+void kfs_panic(const char *format, const void *args);
 void kfs_posix_acl_release(struct posix_acl *acl);
 void kfs_seq_escape(struct seq_file *m, const char *s, const char *esc);
 bool kfs_set_cached_link(struct inode *inode, char *link);

@@ -55,6 +55,17 @@ pub fn print(level: Level, args: fmt::Arguments<'_>) {
     };
 }
 
+/// Stops the machine, with this as the last line of its log.
+pub fn panic(args: fmt::Arguments<'_>) {
+    // SAFETY: The only conversion of the format takes a pointer to `fmt::Arguments`.
+    unsafe {
+        crate::bindings::kfs_panic(
+            c"%pA".as_char_ptr().cast(),
+            core::ptr::from_ref(&args).cast::<kernel::ffi::c_void>(),
+        )
+    };
+}
+
 /// Lets a burst of messages pass, and then few.
 ///
 /// Of those in [`RateLimit::INTERVAL`] only the first [`RateLimit::BURST`] pass. Under

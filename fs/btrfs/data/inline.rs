@@ -156,7 +156,8 @@ fn put(inode: &BtrfsInode, inline: Inline) -> Result {
         .items
         .len();
     let demand = replace::demand(count, size.div_ceil(replace::ITEM).saturating_add(4));
-    let mut handle = fs.txn().start_writeback(demand)?;
+    let paid = file.take_trees(&whole);
+    let mut handle = fs.txn().start_writeback(demand, paid)?;
     let edit = file.edit();
     let olds = until_memory(|| replace::find(data, &whole, MOST))?;
     let fields = header_of(handle.transid(), size, compression);

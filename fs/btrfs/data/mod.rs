@@ -16,7 +16,8 @@
 //!
 //! # Invariants
 //!
-//! * A dirty folio has space reserved for each of its sectors.
+//! * A dirty folio has space reserved for each of its sectors, and tree blocks for its items
+//!   ([`promise`]).
 //! * An item names new data only after that was written.
 //! * The size in the inode item is that of the file only as far as nothing is pending below.
 //! * Under writeback folios do not change.
@@ -57,6 +58,7 @@ mod inline;
 mod inplace;
 pub(crate) mod located;
 mod ordered;
+pub(crate) mod promise;
 mod queued;
 mod ranges;
 pub(crate) mod read;

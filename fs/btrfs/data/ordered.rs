@@ -304,7 +304,8 @@ impl Ordered {
         let mut csums = (!csums.is_empty()).then_some(csums);
         if let Some((_, false)) = self.target.within {
             // Its items stay as they are.
-            let mut handle = fs.txn().start_writeback(replace::demand(0, 1))?;
+            let paid = file.take_trees(&self.range);
+            let mut handle = fs.txn().start_writeback(replace::demand(0, 1), paid)?;
             file.land(self.range.clone());
             file.raise_disk_size(u64::try_from(inode.size())?);
             return store(&mut handle, inode);
@@ -316,7 +317,8 @@ impl Ordered {
                 .items
                 .len();
             let demand = replace::demand(count, 4);
-            let mut handle = fs.txn().start_writeback(demand)?;
+            let paid = file.take_trees(&rest);
+            let mut handle = fs.txn().start_writeback(demand, paid)?;
             let edit = file.edit();
             // What a neighbour cut meanwhile can be no more than two.
             let olds = until_memory(|| replace::find(data, &rest, count.saturating_add(2)))?;

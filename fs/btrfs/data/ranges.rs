@@ -22,6 +22,11 @@ impl RangeSet {
         }
     }
 
+    /// Number of ranges.
+    pub(crate) fn count(&self) -> u64 {
+        self.ranges.len() as u64
+    }
+
     /// Number of bytes in it.
     pub(crate) fn total(&self) -> u64 {
         self.total

@@ -153,7 +153,10 @@ pub(super) fn demand(items: usize, more: u64) -> Demand {
     // An item becomes none, one, or at most two.
     let edits = (items as u64).saturating_mul(2).saturating_add(2);
     let edits = edits.saturating_add(more);
-    Demand::items(edits, edits.saturating_mul(ITEM).saturating_add(160))
+    // Each old item may be in a leaf of its own; the new ones are between them, or next to them, and
+    // then there is the inode.
+    let leaves = edits.min((items as u64).saturating_add(3));
+    Demand::items(edits, edits.saturating_mul(ITEM).saturating_add(160)).within(leaves)
 }
 
 /// Takes `olds` out of its range: those inside go, those at its ends are cut. Returns how many

@@ -25,8 +25,9 @@ use kernel::sync::{new_mutex, Mutex};
 use super::cache::ExtentCache;
 use super::compress::Recode;
 use super::extent::{Extent, Extents};
+use super::promise::Rates;
 use super::ranges::RangeSet;
-use crate::space::DataReservation;
+use crate::space::{DataReservation, MetaReservation};
 
 /// How many changes are remembered.
 const CHANGES: usize = 32;
@@ -39,6 +40,7 @@ pub(crate) struct FileState {
     edit: Mutex<()>,
     #[pin]
     inner: Mutex<Inner>,
+    rates: Rates,
 }
 
 struct Inner {
@@ -52,6 +54,8 @@ struct Inner {
     recode: Option<Recode>,
     /// One byte for each of `delayed` that is not `unpaid`.
     reserved: Option<DataReservation>,
+    /// Tree blocks for the items of what is pending.
+    trees: Option<MetaReservation>,
     /// What is pending where items say that nothing is allocated.
     fresh: RangeSet,
     in_flight: RangeSet,
@@ -88,7 +92,7 @@ pub(crate) struct Pending {
 
 impl FileState {
     /// For a file whose inode item has size `size` and `bytes` bytes allocated.
-    pub(crate) fn new(size: u64, bytes: u64) -> impl PinInit<Self> {
+    pub(crate) fn new(size: u64, bytes: u64, rates: Rates) -> impl PinInit<Self> {
         let inner = Inner {
             cache: ExtentCache::new(),
             delayed: RangeSet::new(),
@@ -96,6 +100,7 @@ impl FileState {
             moving: RangeSet::new(),
             recode: None,
             reserved: None,
+            trees: None,
             fresh: RangeSet::new(),
             in_flight: RangeSet::new(),
             changes: [const { 0..0 }; CHANGES],
@@ -106,6 +111,7 @@ impl FileState {
         pin_init!(Self {
             edit <- new_mutex!((), "btrfs-file-edit"),
             inner <- new_mutex!(inner, "btrfs-file"),
+            rates,
         })
     }
 
@@ -213,45 +219,44 @@ impl FileState {
             .saturating_sub(covered)
     }
 
-    /// Delays `range`, paid by `reservation` where it is not `unpaid`. Gives back what is left of
-    /// it; `EAGAIN` if it is not enough (any more), or `under` is not true any more.
+    /// Tree blocks to promise before `bytes` bytes that lie together are delayed.
+    pub(crate) fn cost(&self, bytes: u64) -> u64 {
+        self.rates.cost(1, bytes)
+    }
+
+    /// Delays `range`, paid by `reservation` where it is not `unpaid`; its items are paid by `trees`
+    /// ([`Self::cost`]). Gives back what is left of the former; `EAGAIN` if it is not enough (any
+    /// more), or `under` is not true any more.
     pub(crate) fn delay(
         &self,
         range: Range<u64>,
         under: Under,
         reservation: Option<DataReservation>,
+        trees: MetaReservation,
     ) -> Result<Option<DataReservation>> {
-        let mut reservation = reservation;
+        let mut trees = trees;
         let mut inner = self.inner.lock();
-        let len = range.end.saturating_sub(range.start);
-        let missing = len.saturating_sub(inner.delayed.covered(&range));
-        if missing == 0 {
-            return Ok(reservation);
-        }
-        if !inner.is_unchanged(&range, under.version) {
-            return Err(EAGAIN);
-        }
-        if under.fresh {
-            inner.fresh.insert(range.clone())?;
-        }
-        if under.unpaid {
-            inner.delay_into(range, |inner| &mut inner.unpaid)?;
-            return Ok(reservation);
-        }
-        let has = reservation.as_ref().map_or(0, |r| r.bytes());
-        let (Some(rest), true) = (reservation.as_mut(), has >= missing) else {
-            return Err(EAGAIN);
-        };
-        match under.moving {
-            true => inner.delay_into(range, |inner| &mut inner.moving)?,
-            false => drop(inner.delayed.insert(range)?),
-        }
-        let paid = rest.split(missing);
-        match &mut inner.reserved {
+        let reservation = inner.delay(range, under, reservation)?;
+        let missing = inner.cost(&self.rates).saturating_sub(inner.promised());
+        let paid = trees.split(missing);
+        match &mut inner.trees {
             Some(all) => all.merge(paid),
             none => *none = Some(paid),
         }
         Ok(reservation)
+    }
+
+    /// What is promised for the items of `range`, which is in flight, and which are put now; all that
+    /// other pending data does not need.
+    pub(super) fn take_trees(&self, range: &Range<u64>) -> Option<MetaReservation> {
+        let mut inner = self.inner.lock();
+        let len = range.end.saturating_sub(range.start);
+        let (runs, bytes) = inner.pending();
+        let rest = match bytes.saturating_sub(len) {
+            0 => 0,
+            bytes => self.rates.cost(runs.saturating_sub(1).max(1), bytes),
+        };
+        inner.cut_trees(rest)
     }
 
     /// What is delayed in `range` is not any more; returns what was reserved for it.
@@ -269,7 +274,12 @@ impl FileState {
         }
         inner.change(range);
         let paid = removed.saturating_sub(unpaid);
-        inner.reserved.as_mut().map(|all| all.split(paid))
+        let reserved = inner.reserved.as_mut().map(|all| all.split(paid));
+        let rest = inner.cost(&self.rates);
+        let trees = inner.cut_trees(rest);
+        drop(inner);
+        drop(trees);
+        reserved
     }
 
     /// `range` is on its way to disk now; returns what was reserved for it, and how many bytes of
@@ -296,6 +306,10 @@ impl FileState {
         // What stays in here is copied once more than it need be.
         let _ = inner.moving.remove(range.clone());
         inner.change(range);
+        let rest = inner.cost(&self.rates);
+        let trees = inner.cut_trees(rest);
+        drop(inner);
+        drop(trees);
     }
 
     /// Whether `pos` is to get a new place, and up to where that is so.
@@ -328,6 +342,68 @@ impl Inner {
                 let changed = self.changes.get(at);
                 changed.is_some_and(|c| c.end <= range.start || range.end <= c.start)
             })
+    }
+
+    /// See [`FileState::delay`].
+    fn delay(
+        &mut self,
+        range: Range<u64>,
+        under: Under,
+        mut reservation: Option<DataReservation>,
+    ) -> Result<Option<DataReservation>> {
+        let len = range.end.saturating_sub(range.start);
+        let missing = len.saturating_sub(self.delayed.covered(&range));
+        if missing == 0 {
+            return Ok(reservation);
+        }
+        if !self.is_unchanged(&range, under.version) {
+            return Err(EAGAIN);
+        }
+        if under.fresh {
+            self.fresh.insert(range.clone())?;
+        }
+        if under.unpaid {
+            self.delay_into(range, |inner| &mut inner.unpaid)?;
+            return Ok(reservation);
+        }
+        let has = reservation.as_ref().map_or(0, |r| r.bytes());
+        let (Some(rest), true) = (reservation.as_mut(), has >= missing) else {
+            return Err(EAGAIN);
+        };
+        match under.moving {
+            true => self.delay_into(range, |inner| &mut inner.moving)?,
+            false => drop(self.delayed.insert(range)?),
+        }
+        let paid = rest.split(missing);
+        match &mut self.reserved {
+            Some(all) => all.merge(paid),
+            none => *none = Some(paid),
+        }
+        Ok(reservation)
+    }
+
+    /// Runs and bytes that are pending.
+    fn pending(&self) -> (u64, u64) {
+        let sets = [&self.delayed, &self.in_flight];
+        let sum = |of: fn(&RangeSet) -> u64| sets.iter().map(|set| of(set)).sum();
+        (sum(RangeSet::count), sum(RangeSet::total))
+    }
+
+    /// What tree blocks for the items of all that is pending cost.
+    fn cost(&self, rates: &Rates) -> u64 {
+        let (runs, bytes) = self.pending();
+        rates.cost(runs, bytes)
+    }
+
+    /// What is promised for that.
+    fn promised(&self) -> u64 {
+        self.trees.as_ref().map_or(0, |trees| trees.bytes())
+    }
+
+    /// Takes out what is promised beyond `rest`.
+    fn cut_trees(&mut self, rest: u64) -> Option<MetaReservation> {
+        let more = self.promised().saturating_sub(rest);
+        self.trees.as_mut().map(|trees| trees.split(more))
     }
 
     fn count(&mut self, more: u64, less: u64) {

@@ -213,6 +213,7 @@ fn delay(inode: &BtrfsInode, range: Range<u64>, how: Urgency, moving: bool) -> R
             version,
         };
         let missing = file.missing(&part);
+        let trees = space.reserve_metadata(file.cost(missing), how)?;
         let mut reserved = None;
         if missing > 0 {
             match space.reserve_data_as(missing, Urgency::Nowait) {
@@ -226,7 +227,7 @@ fn delay(inode: &BtrfsInode, range: Range<u64>, how: Urgency, moving: bool) -> R
                 Err(_) => reserved = Some(space.reserve_data_as(missing, how)?),
             }
         }
-        match file.delay(part.clone(), under, reserved) {
+        match file.delay(part.clone(), under, reserved, trees) {
             Ok(_) => at = part.end,
             // Writeback took some of it meanwhile, or put other items.
             Err(e) if e == EAGAIN => {}

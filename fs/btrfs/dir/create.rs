@@ -12,6 +12,7 @@ use kfs::fs::{Created, Draft, IdMap, InitialXattr, NewAttributes, NewEntry, Xatt
 
 use super::edit::{dir_size, next_index, Name};
 use super::entries::most_bytes;
+use crate::data::promise::Rates;
 use crate::data::state::FileState;
 use crate::edits::{complete, copy, Edits};
 use crate::inode::store::store;
@@ -159,8 +160,9 @@ impl<'a> New<'a> {
         }
         let mode = self.draft.mode();
         let regular = kind == FileType::Regular;
+        let rates = Rates::of(dir.fs().volume().geometry());
         let file = match regular {
-            true => Some(KBox::pin_init(FileState::new(0, 0), GFP_KERNEL)?),
+            true => Some(KBox::pin_init(FileState::new(0, 0, rates), GFP_KERNEL)?),
             false => None,
         };
         let attributes = NewAttributes {

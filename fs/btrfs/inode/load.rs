@@ -14,6 +14,7 @@ use kfs::fs::{
 
 use super::facts::{Facts, Time};
 use super::{orphan, Inode, InodeKey, Parts};
+use crate::data::promise::Rates;
 use crate::data::read::address_space;
 use crate::data::state::FileState;
 use crate::subvol::Subvol;
@@ -129,7 +130,8 @@ fn fill(
         no_acl: !facts.may_have_acl,
         large_folios: regular,
     };
-    let state = || FileState::new(item.size.get(), item.nbytes.get());
+    let rates = Rates::of(sb.data().volume().geometry());
+    let state = || FileState::new(item.size.get(), item.nbytes.get(), rates);
     let file = match regular {
         true => Some(KBox::pin_init(state(), GFP_KERNEL)?),
         false => None,

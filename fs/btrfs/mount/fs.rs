@@ -127,6 +127,8 @@ impl Fs {
         self.txn.set_interval(options.commit_interval);
         self.txn
             .set_flush_on_commit(options.has(Flags::FLUSHONCOMMIT));
+        self.txn
+            .set_panics(options.has(Flags::PANIC_ON_FATAL_ERROR));
         self.space.set_settings(space_settings(&options));
     }
 
@@ -149,6 +151,8 @@ impl Fs {
         self.txn.set_interval(options.commit_interval);
         self.txn
             .set_flush_on_commit(options.has(Flags::FLUSHONCOMMIT));
+        self.txn
+            .set_panics(options.has(Flags::PANIC_ON_FATAL_ERROR));
         self.txn.begin()?;
         space_cache::settle(self, options).inspect_err(|_| {
             // The reason was told.

@@ -227,14 +227,19 @@ impl Space {
             // Groups that are empty keep space from others until they are gone.
             let dropping = flusher.is_dropping();
             let removed = self.remove_empty().unwrap_or(0);
-            if removed > 0 || hope.commit || hope.leaving || dropping {
+            // Promises for the items of dirty data outlive commits.
+            let write = climb.how == Urgency::Normal && !written;
+            if write && rounds > 0 && climb.kind == Kind::Metadata {
+                flusher.write_delayed();
+                written = true;
+            } else if removed > 0 || hope.commit || hope.leaving || dropping {
                 flusher.commit(climb.how != Urgency::Normal)?;
                 if self.step_up(climb)? {
                     return Ok(());
                 }
                 self.wait_for_readers(climb, &**flusher)?;
                 rounds += u32::from(!dropping);
-            } else if climb.how == Urgency::Normal && !written {
+            } else if write {
                 flusher.write_delayed();
                 written = true;
             } else {

@@ -30,6 +30,8 @@ const HEADER: u64 = 101;
 pub(crate) struct Demand {
     /// Items put and deleted, and ranges cleared.
     pub(super) edits: u64,
+    /// Leaves that these are in, at most.
+    pub(super) leaves: u64,
     /// Bytes of the items put.
     pub(super) bytes: u64,
     /// How much it matters.
@@ -41,9 +43,25 @@ impl Demand {
     pub(crate) const fn items(edits: u64, bytes: u64) -> Self {
         Self {
             edits,
+            leaves: edits,
             bytes,
             how: Urgency::Normal,
         }
+    }
+
+    /// What is changed lies together so that it is in at most `leaves` leaves.
+    pub(crate) const fn within(self, leaves: u64) -> Self {
+        Self { leaves, ..self }
+    }
+
+    /// Bytes of tree blocks that a transaction may write for it if it has other changes too: those
+    /// pay for the nodes above.
+    pub(crate) fn share(self, nodesize: u64) -> u64 {
+        let body = nodesize.saturating_sub(HEADER).max(1);
+        let bytes = self.bytes.saturating_add(self.edits.saturating_mul(ITEM));
+        let grown = bytes.saturating_mul(2).div_ceil(body);
+        let leaves = self.leaves.saturating_mul(SPLIT);
+        leaves.saturating_add(grown).saturating_mul(nodesize)
     }
 
     /// It frees space, so it must succeed where there is none.
@@ -66,7 +84,7 @@ impl Demand {
 /// The demands of a transaction, added up.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Total {
-    edits: u64,
+    leaves: u64,
     bytes: u64,
 }
 
@@ -75,7 +93,7 @@ impl Total {
     pub(super) fn with(self, demand: &Demand) -> Self {
         let entries = demand.edits.saturating_mul(ITEM);
         Self {
-            edits: self.edits.saturating_add(demand.edits),
+            leaves: self.leaves.saturating_add(demand.leaves),
             bytes: self
                 .bytes
                 .saturating_add(demand.bytes)
@@ -86,13 +104,13 @@ impl Total {
     /// Bytes of tree blocks that the commit may write for it, where the trees have `blocks` blocks
     /// of `nodesize` bytes so far.
     pub(super) fn cost(self, nodesize: u64, blocks: u64) -> u64 {
-        if self.edits == 0 {
+        if self.leaves == 0 {
             return 0;
         }
         let body = nodesize.saturating_sub(HEADER).max(1);
         let pointers = (body / POINTER).max(1);
         let grown = self.bytes.saturating_mul(2).div_ceil(body);
-        let touched = self.edits.min(blocks.max(1));
+        let touched = self.leaves.min(blocks.max(1));
         let mut level = touched.saturating_mul(SPLIT).saturating_add(grown);
         let mut sum = level;
         for _ in 1..MAX_LEVEL {

@@ -136,6 +136,8 @@ pub(crate) struct Txn {
     #[pin]
     delayed_written: CondVar,
     flush_on_commit: Atomic<bool>,
+    /// An abort stops the machine.
+    panics: Atomic<bool>,
     /// Bytes of the overlays, open and frozen.
     bytes: Atomic<usize>,
     limit: usize,
@@ -182,6 +184,7 @@ impl Txn {
             delayed_asked <- new_condvar!("btrfs-delayed"),
             delayed_written <- new_condvar!("btrfs-written"),
             flush_on_commit: Atomic::new(false),
+            panics: Atomic::new(false),
             bytes: Atomic::new(0),
             limit,
             interval: Atomic::new(30),
@@ -195,15 +198,19 @@ impl Txn {
     /// need. `EROFS` while the file system is read-only, `ENOSPC`, or `EAGAIN` and `EINTR` as
     /// [`Space::reserve_metadata`] has them.
     pub(crate) fn start(&self, demand: Demand) -> Result<Handle<'_>> {
+        self.start_paid(demand, &mut self.space.no_metadata())
+    }
+
+    /// As [`Self::start`], where something is paid already. On an error, `paid` keeps it.
+    fn start_paid(&self, demand: Demand, paid: &mut MetaReservation) -> Result<Handle<'_>> {
         self.throttle(&demand)?;
-        let mut paid = self.space.no_metadata();
         loop {
             let gate = self.gate.read();
             if let Some(error) = gate.closed {
                 return Err(error);
             }
             // Behind the gate: it is this transaction that the operation makes dearer.
-            let missing = self.enter(&demand, &mut paid);
+            let missing = self.enter(&demand, paid);
             if missing == 0 {
                 return Ok(Handle::new(self, gate));
             }
@@ -246,13 +253,19 @@ impl Txn {
         }
     }
 
-    /// Begins an operation that ends the writing of data, which must not fail for space: where the
-    /// promises for tree blocks leave nothing, it waits for a commit to make them exact.
+    /// Begins an operation that ends the writing of data, which must not fail for space: `paid` is
+    /// what was promised for it; where that and what there is are not enough, it waits for a commit
+    /// to make promises exact.
     ///
     /// Errors are those of [`Self::start`]. No folio may be locked: one under writeback may be.
-    pub(crate) fn start_writeback(&self, demand: Demand) -> Result<Handle<'_>> {
-        match self.start(demand.completion()) {
-            Err(error) if error == ENOSPC => self.start(demand.deleting()),
+    pub(crate) fn start_writeback(
+        &self,
+        demand: Demand,
+        paid: Option<MetaReservation>,
+    ) -> Result<Handle<'_>> {
+        let mut paid = paid.unwrap_or_else(|| self.space.no_metadata());
+        match self.start_paid(demand.completion(), &mut paid) {
+            Err(error) if error == ENOSPC => self.start_paid(demand.deleting(), &mut paid),
             result => result,
         }
     }
@@ -302,10 +315,21 @@ impl Txn {
                 error.to_errno()
             ));
             self.volume.set_read_only();
+            if self.panics.load(Relaxed) {
+                self.volume.log().panic(format_args!(
+                    "in {what}: transaction {transid} aborted (errno={})",
+                    error.to_errno()
+                ));
+            }
         }
         self.asked.notify_all();
         self.ended.notify_all();
         self.notify_delayed();
+    }
+
+    /// Whether an abort is to stop the machine.
+    pub(crate) fn set_panics(&self, on: bool) {
+        self.panics.store(on, Relaxed);
     }
 
     /// Whether a commit failed.

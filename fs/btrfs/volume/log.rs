@@ -207,6 +207,14 @@ impl Log {
         self.print(level, message);
     }
 
+    /// Stops the machine, with this line; `fatal_errors=panic`.
+    pub(crate) fn panic(&self, message: fmt::Arguments<'_>) {
+        kfs::log::panic(format_args!(
+            "BTRFS panic (device {}) {message}",
+            self.name()
+        ));
+    }
+
     /// An error.
     pub(crate) fn error(&self, message: fmt::Arguments<'_>) {
         self.print(Level::Error, message);

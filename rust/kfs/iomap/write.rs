@@ -180,13 +180,12 @@ unsafe extern "C" fn next<T: IomapWriteOps>(
     };
     let state = NonNull::new(private.cast::<State<T>>());
     // SAFETY: As promised by the caller.
-    let state = state.map(|state| unsafe { &mut *state.as_ptr() });
+    let mut state = state.map(|state| unsafe { &mut *state.as_ptr() });
+    // What the mapping before keeps from changing may be what the next one waits for.
+    drop(state.as_mut().and_then(|state| state.mapping.take()));
     let purpose = Purpose::new(flags);
     // SAFETY: iomap works on an initialised inode of `T`, which its caller holds.
     let inode = unsafe { T::Inode::from_raw(inode) };
-    // What the mapping before keeps from changing may be what the next one waits for.
-    // SAFETY: As promised by the caller.
-    drop(unsafe { (*state.cast::<State<T>>().as_ptr()).mapping.take() });
     // A folio may be locked: reclaim must not come back here for memory.
     let _nofs = mem::NoFs::enter();
     let found = u64::try_from(pos)
