@@ -8,6 +8,7 @@
 
 use btrfs_format::block_group::BlockGroupItem;
 use btrfs_format::key::{item, Key};
+use btrfs_format::types::Generation;
 use kernel::prelude::*;
 
 use super::extent_map::ExtentMap;
@@ -17,14 +18,16 @@ use super::info::{Counters, Info};
 use super::Space;
 
 impl Space {
-    /// After a commit was published, and before the next one begins to change groups: every group
-    /// that is loaded is as the committed trees have it. For the committer.
-    pub(crate) fn check_committed(&self) {
+    /// After the commit of `transid` was published, and before the next one begins to change groups:
+    /// every group that is loaded is as the committed trees have it, but for those that were made
+    /// meanwhile. For the committer.
+    pub(crate) fn check_committed(&self, transid: Generation) {
         let Ok(table) = self.table() else {
             return;
         };
         for group in table.iter() {
-            if group.with(|inner| inner.loaded) == Loaded::Yes {
+            let known = group.with(|inner| inner.loaded) == Loaded::Yes;
+            if known && group.born() <= transid {
                 if let Err(what) = self.check_group(group) {
                     self.volume.log().error(format_args!(
                         "consistency check: block group {} differs from what was committed: {what}",
@@ -46,7 +49,11 @@ impl Space {
         let key = Key::new(group.start().get(), item::BLOCK_GROUP_ITEM, group.len());
         let groups = self.roots.block_group().ok_or("no tree")?.view();
         let found = groups.get(key).map_err(|_| "cannot read its item")?;
-        let found = found.ok_or("no item")?;
+        let Some(found) = found else {
+            // Whoever removed it may not have come to take it out of the table.
+            let closed = group.with(|inner| inner.read_only > 0 && inner.used == 0);
+            return closed.then_some(()).ok_or("no item");
+        };
         let found = BlockGroupItem::parse(&found).ok_or("a bad item")?;
         if found.used.get() != used {
             return Err("other bytes used");

@@ -90,7 +90,7 @@ impl Txn {
         let durable = written.supers(self)?;
         durable.publish(self);
         if cfg!(debug_assertions) {
-            self.space.check_committed();
+            self.space.check_committed(transid);
         }
         self.note_durable(transid);
         self.reap();
