@@ -7,6 +7,7 @@ use btrfs_batch::{Env, RootPtr};
 use btrfs_format::header::Header;
 use btrfs_format::root::RootItem;
 use btrfs_format::types::{Generation, Logical, TreeId};
+use core::mem;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kfs::mem::GFP_NOFAIL;
@@ -97,18 +98,15 @@ fn is_kept(id: TreeId) -> bool {
 
 impl Frozen {
     /// Puts all changes into the trees, and then what follows from them.
-    pub(super) fn apply(self, txn: &Txn) -> Result<Applied> {
+    // What it has on the stack is gone before blocks are written, which goes deep.
+    #[inline(never)]
+    pub(super) fn apply(self, txn: &Txn) -> Result<KBox<Applied>> {
         let env = env_of(txn, self.transid)?;
         txn.space.begin_commit(self.transid, self.paid);
         let cache = txn.roots.cache().clone();
         cache.verifier().set_generation(self.transid);
         let extent = txn.roots.standard().extent.clone().ok_or(EIO)?;
-        let mut work = Work::new(
-            env,
-            txn.space.clone(),
-            Blocks::new(cache, self.transid),
-            Pending::new(TreeId::EXTENT_TREE, root_of(&extent.view())),
-        );
+        let mut work = begin_work(env, txn, Blocks::new(cache, self.transid), &extent)?;
         for (at, born) in self.born.iter() {
             work.deltas.born(at, born.len)?;
         }
@@ -121,18 +119,16 @@ impl Frozen {
                 kept.push((live.id(), changes), GFP_NOFAIL)?;
                 continue;
             }
-            let mut tree = Tree::new(live.clone());
-            apply_tree(&mut work, &mut tree, &changes)?;
-            if tree.id() == TreeId::CHUNK_TREE {
+            apply_live(&mut work, &mut trees, live, &changes)?;
+            if live.id() == TreeId::CHUNK_TREE {
                 chunk_changes = Some(changes);
             }
-            trees.push(tree, GFP_NOFAIL)?;
         }
         let dropping = match self.conversion.drop_tree(&mut work)? {
             None => txn.drop_some(&mut work, &trees)?,
             dropping => dropping,
         };
-        let mut books = Books::new(txn, work, trees)?;
+        let mut books = Books::new(txn, &mut work, trees)?;
         for (id, changes) in kept.iter() {
             preload(&mut books, *id, changes)?;
         }
@@ -145,15 +141,11 @@ impl Frozen {
         books.change_groups(&self.groups)?;
         books.close(&self.born)?;
         txn.space.end_commit();
-        let Books {
-            work,
-            trees,
-            changes,
-            ..
-        } = books;
-        Ok(Applied {
+        let (trees, changes) = (mem::take(&mut books.trees), mem::take(&mut books.changes));
+        drop(books);
+        let applied = Applied {
             transid: self.transid,
-            blocks: work.blocks,
+            blocks: blocks_of(work),
             trees,
             changes,
             chunk_changes,
@@ -162,8 +154,22 @@ impl Frozen {
             gone,
             bytes: self.bytes,
             born: self.born,
-        })
+        };
+        Ok(KBox::new(applied, GFP_NOFAIL)?)
     }
+}
+
+/// The work of a commit is large, and what it calls goes deep: not on the stack.
+#[inline(never)]
+fn begin_work(env: Env, txn: &Txn, blocks: Blocks, extent: &LiveTree) -> Result<KBox<Work>> {
+    let extent = Pending::new(TreeId::EXTENT_TREE, root_of(&extent.view()));
+    let work = Work::new(env, txn.space.clone(), blocks, extent);
+    Ok(KBox::new(work, GFP_NOFAIL)?)
+}
+
+#[inline(never)]
+fn blocks_of(work: KBox<Work>) -> Blocks {
+    KBox::into_inner(work).blocks
 }
 
 /// What all blocks of the transaction have in common.
@@ -176,6 +182,20 @@ fn env_of(txn: &Txn, transid: Generation) -> Result<Env> {
         fsid: txn.volume.identity().metadata_uuid,
         chunk_tree_uuid: header.chunk_tree_uuid,
     })
+}
+
+/// Takes a live tree in, with the changes of its overlay.
+#[inline(never)]
+fn apply_live(
+    work: &mut Work,
+    trees: &mut KVVec<Tree>,
+    live: &Arc<LiveTree>,
+    changes: &Collected,
+) -> Result {
+    let mut tree = Tree::new(live.clone());
+    apply_tree(work, &mut tree, changes)?;
+    trees.push(tree, GFP_NOFAIL)?;
+    Ok(())
 }
 
 /// Puts the changes of an overlay into its tree.

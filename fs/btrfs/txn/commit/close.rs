@@ -38,7 +38,7 @@ pub(super) const MAX_ROUNDS: usize = 16;
 pub(super) struct Books<'a> {
     volume: &'a Volume,
     space: &'a Space,
-    pub(super) work: Work,
+    pub(super) work: &'a mut Work,
     /// All trees that the commit changes or may change, but the root and chunk trees' own root
     /// items, which there are not.
     pub(super) trees: KVVec<Tree>,
@@ -56,7 +56,12 @@ pub(super) struct Books<'a> {
 }
 
 impl<'a> Books<'a> {
-    pub(super) fn new(txn: &'a Txn, work: Work, mut trees: KVVec<Tree>) -> Result<Self> {
+    #[inline(never)]
+    pub(super) fn new(
+        txn: &'a Txn,
+        work: &'a mut Work,
+        mut trees: KVVec<Tree>,
+    ) -> Result<KBox<Self>> {
         let standard = txn.roots.standard();
         let mut pending = |live: Option<&Arc<LiveTree>>| -> Result<Option<Pending>> {
             let Some(live) = live else {
@@ -79,7 +84,7 @@ impl<'a> Books<'a> {
             transid: work.env.transid,
             crc32c: kfs::csum::crc32c_raw,
         };
-        Ok(Self {
+        let books = Self {
             volume: &txn.volume,
             space: &txn.space,
             rules,
@@ -92,7 +97,8 @@ impl<'a> Books<'a> {
             changes: ExtentChanges::default(),
             seen: (0, 0),
             convert: true,
-        })
+        };
+        Ok(KBox::new(books, GFP_NOFAIL)?)
     }
 
     /// A tree that the commit keeps, and the blocks to look it up in.
@@ -139,7 +145,7 @@ impl<'a> Books<'a> {
                 deltas,
                 extent,
                 ..
-            } = &mut self.work;
+            } = &mut *self.work;
             apply_refs(
                 &mut look(blocks, extent),
                 &self.rules,
@@ -172,7 +178,7 @@ impl<'a> Books<'a> {
         let old = self.root.root().ok_or(EIO)?;
         let (id, env) = (TreeId::ROOT_TREE, self.work.env);
         self.work.set_last_snapshot(Generation(0));
-        let root = btrfs_batch::renew_root(&env, &mut self.work, id, old)?;
+        let root = btrfs_batch::renew_root(&env, &mut *self.work, id, old)?;
         self.set_root(id, Some(root));
         Ok(root != old)
     }
@@ -285,7 +291,7 @@ impl<'a> Books<'a> {
         let (changes, root) = (pending.take(), pending.root());
         self.work.set_last_snapshot(Generation(0));
         let env = self.work.env;
-        let root = settle(&env, &mut self.work, id, root, &changes)?;
+        let root = settle(&env, &mut *self.work, id, root, &changes)?;
         self.set_root(id, root);
         Ok(())
     }

@@ -35,6 +35,7 @@ pub(in super::super) struct Frozen {
 impl Txn {
     /// Closes the gate for a moment: waits for the handles there are, takes what they left, and
     /// lets the next ones into the next transaction.
+    #[inline(never)]
     pub(super) fn freeze(&self) -> Result<Frozen> {
         let mut next_paid = self.space.no_metadata();
         let mut born = Arc::new(BornMap::default(), GFP_NOFAIL)?;

@@ -38,6 +38,7 @@ mod write;
 use kernel::prelude::*;
 use kfs::mem::until_memory;
 
+use self::apply::Applied;
 use super::{Demand, Txn};
 use btrfs_format::device::DevStatsItem;
 use btrfs_format::key::Key;
@@ -86,7 +87,7 @@ impl Txn {
         let frozen = self.freeze()?;
         let transid = frozen.transid;
         let applied = frozen.apply(self)?;
-        let written = applied.write(self)?;
+        let written = Applied::write(applied, self)?;
         let durable = written.supers(self)?;
         durable.publish(self);
         if cfg!(debug_assertions) {

@@ -123,8 +123,10 @@ impl Applied {
 impl Durable {
     /// Gives each tree its new state. What was freed is free as soon as nobody looks at the states
     /// before. Does not fail.
+    #[inline(never)]
     pub(super) fn publish(self, txn: &Txn) {
         let Self { applied, next } = self;
+        let applied = KBox::into_inner(applied);
         let Next {
             trees,
             gone,

@@ -18,27 +18,28 @@ use crate::volume::{BackupRoots, NewSuper, RootPlace};
 
 /// The new state, on disk, but for what leads to it.
 pub(super) struct Written {
-    applied: Applied,
+    applied: KBox<Applied>,
     next: Next,
     superblock: NewSuper,
 }
 
 /// The new state is what a mount finds.
 pub(super) struct Durable {
-    pub(super) applied: Applied,
+    pub(super) applied: KBox<Applied>,
     pub(super) next: Next,
 }
 
 impl Applied {
     /// Writes the blocks and flushes; makes all that is needed afterwards.
-    pub(super) fn write(mut self, txn: &Txn) -> Result<Written> {
-        let blocks = self.seal_blocks(txn)?;
-        let superblock = self.superblock(txn)?;
+    #[inline(never)]
+    pub(super) fn write(mut applied: KBox<Self>, txn: &Txn) -> Result<Written> {
+        let blocks = applied.seal_blocks(txn)?;
+        let superblock = applied.superblock(txn)?;
         let blocks = txn.volume.write_tree_blocks(blocks)?;
-        let next = self.next(txn, blocks)?;
+        let next = applied.next(txn, blocks)?;
         txn.volume.flush()?;
         Ok(Written {
-            applied: self,
+            applied,
             next,
             superblock,
         })
@@ -160,6 +161,7 @@ impl Applied {
 
 impl Written {
     /// Writes the superblocks.
+    #[inline(never)]
     pub(super) fn supers(self, txn: &Txn) -> Result<Durable> {
         let Self {
             applied,
