@@ -82,14 +82,10 @@ impl Wanted {
 impl Space {
     /// Allocates one extent of data: `want` bytes, or less if there is no such piece, but no less
     /// than `min`; both in whole sectors. `hint`: where it would be best, behind what the file has.
+    /// `pay` is told how much it became, under the counters' lock.
     ///
     /// May read to find free space. `ENOSPC` if there is no piece of `min` bytes.
-    pub(crate) fn alloc_data(&self, want: u64, min: u64, hint: Option<Logical>) -> Result<Range> {
-        self.alloc_data_paid(want, min, hint, |_, _| {})
-    }
-
-    /// As [`Self::alloc_data`]; `pay` is told how much it became, under the counters' lock.
-    pub(super) fn alloc_data_paid(
+    pub(super) fn alloc_data(
         &self,
         want: u64,
         min: u64,

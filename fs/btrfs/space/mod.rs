@@ -34,7 +34,6 @@
 //! free space of at most [`policy::LOADS`] groups, unless it has found nothing at all by then.
 
 #![forbid(unsafe_code)]
-#![allow(dead_code, unused_imports)]
 
 pub(crate) mod alloc;
 mod check;
@@ -59,9 +58,8 @@ pub(crate) mod table;
 mod tests;
 
 pub(crate) use chunk::ChunkSink;
-pub(crate) use commit::GroupUse;
 pub(crate) use group::BlockGroup;
-pub(crate) use info::{Counters, Info, Kind};
+pub(crate) use info::{Info, Kind};
 pub(crate) use ladder::Flusher;
 pub(crate) use reserve::{DataReservation, MetaReservation, Urgency};
 pub(crate) use summary::Summary;

@@ -107,11 +107,9 @@ impl DataReservation {
     /// much less.
     pub(crate) fn allocate(&mut self, want: u64, min: u64, hint: Option<Logical>) -> Result<Range> {
         let own = self.bytes;
-        let range = self
-            .space
-            .alloc_data_paid(want, min, hint, |counters, len| {
-                ForData::give_back(counters, len.min(own));
-            })?;
+        let range = self.space.alloc_data(want, min, hint, |counters, len| {
+            ForData::give_back(counters, len.min(own));
+        })?;
         self.bytes = own.saturating_sub(range.len);
         Ok(range)
     }

@@ -107,7 +107,7 @@ mod tests {
 #[kernel::macros::kunit_tests(btrfs_space_counters)]
 mod counters {
     use super::*;
-    use crate::space::Counters;
+    use crate::space::info::Counters;
 
     const MIB: u64 = 1 << 20;
 
