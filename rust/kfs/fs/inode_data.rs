@@ -71,7 +71,8 @@ impl<T: FileSystem> INode<T> {
     pub fn try_lock_exclusive(&self) -> Option<ExclusiveLock<'_, T>> {
         // SAFETY: Valid by the type invariant.
         let got = unsafe { bindings::down_write_trylock(&raw mut (*self.as_raw()).i_rwsem) };
-        (got != 0).then_some(ExclusiveLock(self))
+        // Lazily: a guard that is made and dropped would release the lock of whoever has it.
+        (got != 0).then(|| ExclusiveLock(self))
     }
 
     /// Takes the inode lock for reading if nobody has it for writing.
