@@ -7,7 +7,7 @@
 //!
 //! | step | when | gives |
 //! | --- | --- | --- |
-//! | commit | tree blocks: little is used and much promised | promises become what is used |
+//! | write delayed data ([`Urgency::Normal`]), commit | tree blocks: little is used and much promised | promises become what is used |
 //! | make block groups | devices have place | all of it |
 //! | draw | [`Urgency::Deleting`], [`Urgency::Completion`] | tree blocks of the global reserve |
 //! | remove empty groups, commit | there are such, of any kind | their place on the devices |
@@ -211,6 +211,10 @@ impl Space {
         let flusher = self.flusher();
         if climb.kind == Kind::Metadata && is_mostly_promised(&climb.info.counters()) {
             if let Some(flusher) = &flusher {
+                // Dirty data is promised most, and is given back when it is written.
+                if climb.how == Urgency::Normal {
+                    flusher.write_delayed();
+                }
                 flusher.commit(climb.how != Urgency::Normal)?;
             }
         }
@@ -318,9 +322,8 @@ impl Space {
 /// Whether groups are not well filled, and there are only so many promises: upper bounds, which are
 /// a few times of what a commit takes.
 fn is_mostly_promised(counters: &Counters) -> bool {
-    let taken = counters.allocated().saturating_add(counters.reserve);
     let promised = counters.may_use.saturating_sub(counters.reserve);
-    taken < counters.total / 10 * 7 && promised > counters.total / 8
+    counters.allocated() < counters.total / 10 * 7 && promised > counters.total / 8
 }
 
 fn fits(counters: &Counters, bytes: u64, more: u64) -> bool {
