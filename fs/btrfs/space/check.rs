@@ -4,7 +4,8 @@
 //!
 //! A difference is said with an error in the log and nothing else: it is a bug of this layer or
 //! of whoever uses it, and what it leads to is found by those who meet it. The runner of the tests
-//! takes these lines for a failure.
+//! takes these lines for a failure. What cannot be read is the disk's fault, and whoever reads it for
+//! use says so.
 
 use btrfs_format::block_group::BlockGroupItem;
 use btrfs_format::key::{item, Key};
@@ -48,7 +49,9 @@ impl Space {
         }
         let key = Key::new(group.start().get(), item::BLOCK_GROUP_ITEM, group.len());
         let groups = self.roots.block_group().ok_or("no tree")?.view();
-        let found = groups.get(key).map_err(|_| "cannot read its item")?;
+        let Ok(found) = groups.get(key) else {
+            return Ok(());
+        };
         let Some(found) = found else {
             // Whoever removed it may not have come to take it out of the table.
             let closed = group.with(|inner| inner.read_only > 0 && inner.used == 0);
@@ -62,7 +65,9 @@ impl Space {
             return Ok(());
         };
         let map = fill::from_free_space(&tree.view(), group, self.sectorsize);
-        let map = map.map_err(|_| "cannot read its free space")?;
+        let Ok(map) = map else {
+            return Ok(());
+        };
         if map.free() + used + group.super_bytes() != group.len() {
             return Err("the free space tree has other bytes free");
         }
