@@ -23,7 +23,7 @@ use super::{space_cache, writable};
 use crate::data::autodefrag::Notes;
 use crate::space::statfs::{self, Counts, DeviceSpace};
 use crate::space::{Settings, Space, Summary};
-use crate::subvol::{delete, path, SubvolTable};
+use crate::subvol::{delete, path, uuid_scan, SubvolTable};
 use crate::tree::{Roots, TreeView};
 use crate::txn::Txn;
 use crate::volume::{Log, Volume};
@@ -159,6 +159,7 @@ impl Fs {
             let _ = self.make_read_only();
         })?;
         delete::resume(self);
+        uuid_scan::settle(self, options.flags);
         writable::spoil_quotas(self)?;
         self.space.start_discards()
     }

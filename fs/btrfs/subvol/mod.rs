@@ -25,6 +25,7 @@ pub(crate) mod delete;
 mod options;
 pub(crate) mod path;
 pub(crate) mod settings;
+pub(crate) mod uuid_scan;
 pub(crate) mod uuids;
 
 use btrfs_format::key::Key;

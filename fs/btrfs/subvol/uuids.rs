@@ -14,13 +14,26 @@ use crate::mount::Fs;
 /// Bytes of an item's entry in a leaf besides its data.
 const ENTRY: usize = 25;
 
-fn key(kind: u8, uuid: Uuid) -> Key {
+/// The key of the item for `uuid`.
+pub(super) fn key(kind: u8, uuid: Uuid) -> Key {
     let wide = u128::from_le_bytes(uuid.get());
     let low = |value: u128| {
         let [a, b, c, d, e, f, g, h, ..] = value.to_le_bytes();
         u64::from_le_bytes([a, b, c, d, e, f, g, h])
     };
     Key::new(low(wide), kind, low(wide >> 64))
+}
+
+/// The UUID that an item is for.
+pub(super) fn of_key(key: &Key) -> Uuid {
+    let wide = u128::from(key.objectid) | u128::from(key.offset) << 64;
+    Uuid::new(wide.to_le_bytes())
+}
+
+/// The subvolumes that an item lists.
+pub(super) fn ids(data: &[u8]) -> impl Iterator<Item = TreeId> + '_ {
+    let id = |bytes: &[u8]| bytes.try_into().ok().map(u64::from_le_bytes).map(TreeId);
+    data.chunks_exact(8).filter_map(id)
 }
 
 /// Adds subvolume `id` to those that have `uuid`. `EOVERFLOW`: an item cannot name more.

@@ -138,6 +138,8 @@ pub(crate) struct Txn {
     flush_on_commit: Atomic<bool>,
     /// An abort stops the machine.
     panics: Atomic<bool>,
+    /// The UUID tree was found to be complete, or made so.
+    uuid_tree_complete: Atomic<bool>,
     /// Bytes of the overlays, open and frozen.
     bytes: Atomic<usize>,
     limit: usize,
@@ -185,6 +187,7 @@ impl Txn {
             delayed_written <- new_condvar!("btrfs-written"),
             flush_on_commit: Atomic::new(false),
             panics: Atomic::new(false),
+            uuid_tree_complete: Atomic::new(false),
             bytes: Atomic::new(0),
             limit,
             interval: Atomic::new(30),
@@ -325,6 +328,11 @@ impl Txn {
         self.asked.notify_all();
         self.ended.notify_all();
         self.notify_delayed();
+    }
+
+    /// The UUID tree has all subvolumes, which the next commits say.
+    pub(crate) fn note_uuid_tree_complete(&self) {
+        self.uuid_tree_complete.store(true, Relaxed);
     }
 
     /// Whether an abort is to stop the machine.

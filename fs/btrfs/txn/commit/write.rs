@@ -6,6 +6,7 @@ use btrfs_batch::RootPtr;
 use btrfs_format::types::{Logical, TreeId, CSUM_AREA};
 use btrfs_format::Key;
 use kernel::prelude::*;
+use kernel::sync::atomic::Relaxed;
 use kfs::mem::{KBuf, GFP_NOFAIL};
 use kfs::parallel;
 
@@ -94,8 +95,9 @@ impl Applied {
             .get()
             .saturating_add(sum(&self.changes.added));
         new.set_bytes_used(used.saturating_sub(sum(&self.changes.removed)));
-        // The UUID tree is complete as long as nobody else wrote to the file system.
-        if new.uuid_tree_generation.get() == old.get() {
+        // The UUID tree stays complete as long as nobody else writes to the file system.
+        let complete = txn.uuid_tree_complete.load(Relaxed);
+        if complete || new.uuid_tree_generation.get() == old.get() {
             new.set_uuid_tree_generation(self.transid);
         }
         if let Some(changes) = &self.chunk_changes {
