@@ -21,6 +21,7 @@ use kernel::sync::{new_mutex, Mutex};
 use kernel::time::msecs_to_jiffies;
 use kfs::kthread::Stop;
 
+use super::compress::Packer;
 use super::defrag::{Defrag, Request};
 use crate::inode::{load, Inode};
 use crate::mount::options::Flags;
@@ -99,11 +100,14 @@ impl Notes {
 }
 
 /// Writeback writes `range` of a file, which was delayed, as one: notes it, if that is little.
-pub(super) fn consider(inode: &Inode, range: &Range<u64>, packed: bool) {
+pub(super) fn consider(inode: &Inode, range: &Range<u64>) {
     if !inode.subvol().data_options().has(Flags::AUTODEFRAG) {
         return;
     }
-    let small = if packed { SMALL_PACKED } else { SMALL };
+    let small = match Packer::of(inode) {
+        Some(_) => SMALL_PACKED,
+        None => SMALL,
+    };
     let len = range.end.saturating_sub(range.start);
     let Ok(file) = inode.file() else {
         return;

@@ -170,8 +170,7 @@ pub(crate) fn defrag(inode: &BtrfsInode, request: &Request) -> Result {
         return done;
     }
     // It is compressed as it is written: by now, lest it be written later, in the usual way.
-    let written =
-        inode.write_and_wait(request.range.start..work.at.max(request.range.end.min(size)));
+    let written = inode.write_and_wait(request.range.clone());
     file.set_recode(None);
     done.and(written)
 }

@@ -163,8 +163,7 @@ impl Piece {
     fn send(mut self, inode: &BtrfsInode, sync: bool) {
         let data = inode.data();
         let mut hint = None;
-        let packed = Packer::of(data).is_some();
-        autodefrag::consider(data, &(self.start..self.end), packed);
+        autodefrag::consider(data, &(self.start..self.end));
         while self.start < self.end {
             let sent = match Packer::of(data) {
                 Some(packer) => self.send_runs(data, &packer, &mut hint, sync),
