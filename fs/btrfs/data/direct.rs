@@ -23,8 +23,9 @@ use kfs::fs::{Kiocb, Outcome, Queued};
 
 use super::extent::Place;
 use super::ordered::{Ordered, Owner, Target, PART};
-use super::{inplace, queued, read, writeback};
+use super::{inplace, nowait, queued, read, writeback};
 use crate::inode::Inode;
+use crate::space::{DataReservation, Urgency};
 use crate::vfs::{Btrfs, BtrfsInode};
 
 /// Largest buffer, bytes.
@@ -49,13 +50,13 @@ pub(crate) fn read(iocb: Kiocb<'_, Btrfs>, to: &mut IovIterDest<'_>) -> Result<O
     if verity || pos % sector != 0 || wanted % sector != 0 {
         return Ok(Outcome::Done(0));
     }
-    if iocb.nowait() {
-        return Err(EAGAIN);
-    }
     let size = u64::try_from(inode.size())?;
     let end = size.min(pos.saturating_add(wanted));
     if pos >= end {
         return Ok(Outcome::Done(0));
+    }
+    if iocb.nowait() && !nowait::can_read(data, &(pos..end)) {
+        return Err(EAGAIN);
     }
     match queued::read(inode, iocb, pos..end, to) {
         Ok(queued) => Ok(Outcome::Queued(queued)),
@@ -148,6 +149,10 @@ pub(crate) fn write<'a>(
     let pos = u64::try_from(iocb.pos())?;
     let wanted = u64::try_from(from.len())?;
     let end = pos.checked_add(wanted).ok_or(EFBIG)?;
+    let mut supply = Supply::default();
+    if iocb.nowait() {
+        supply.reserved = Some(prepare(inode, &(pos..end))?);
+    }
     let inline = matches!(data.extent_at(0)?.place, Place::Inline { .. });
     if pos % sector != 0 || wanted % sector != 0 || inline {
         return Ok(Written::Done(iocb, 0));
@@ -160,28 +165,51 @@ pub(crate) fn write<'a>(
         return Ok(Written::Done(iocb, 0));
     }
     if end <= u64::try_from(inode.size())? {
-        iocb = match queued::write(inode, iocb, pos..end, from) {
+        iocb = match queued::write(inode, iocb, pos..end, &mut supply, from) {
             Ok(queued) => return Ok(Written::Queued(queued)),
             Err(iocb) => iocb,
         };
     }
-    let done = wait_write(inode, pos..end, from)?;
+    let done = wait_write(inode, pos..end, &mut supply, from)?;
     iocb.advance(done)?;
     Ok(Written::Done(iocb, done))
+}
+
+/// What there is for a write.
+#[derive(Default)]
+pub(super) struct Supply {
+    /// Where it would best be.
+    hint: Option<Logical>,
+    /// Space that was reserved in advance.
+    reserved: Option<DataReservation>,
+}
+
+/// Reserves space for a write to `range` whose maker does not want to wait. `EAGAIN` if it would
+/// have to.
+fn prepare(inode: &BtrfsInode, range: &Range<u64>) -> Result<DataReservation> {
+    let data = inode.data();
+    let busy = data.file()?.is_in_flight(range)
+        || inode.has_pages(range.clone())
+        || range.end > u64::try_from(inode.size())?;
+    if busy || !nowait::can_write(data, range) {
+        return Err(EAGAIN);
+    }
+    let bytes = range.end.saturating_sub(range.start);
+    data.fs().space().reserve_data_as(bytes, Urgency::Nowait)
 }
 
 /// Writes to `range`; returns the number of bytes.
 fn wait_write(
     inode: &BtrfsInode,
     range: Range<u64>,
+    supply: &mut Supply,
     from: &mut IovIterSource<'_>,
 ) -> Result<usize> {
     let _direct = inode.begin_direct_io();
-    let mut hint = None;
     let mut at = range.start;
     while at < range.end {
         let next = at..at.saturating_add(EXTENT).min(range.end);
-        let written = start_next(inode, next, &mut hint, from, Owner::Waiter)
+        let written = start_next(inode, next, supply, from, Owner::Waiter)
             .and_then(|(ordered, end)| ordered.wait(inode, i64::try_from(end)?).map(|()| end));
         match written {
             Ok(end) => {
@@ -202,23 +230,30 @@ fn wait_write(
 }
 
 /// Where the bytes from the beginning of `range` on are written.
-fn place(data: &Inode, range: Range<u64>, hint: Option<Logical>) -> Result<Target> {
+fn place(data: &Inode, range: Range<u64>, supply: &mut Supply) -> Result<Target> {
     let (found, until) = inplace::find(data, &range)?;
     if let Some(target) = found {
         return Ok(target);
     }
     let (space, sector) = (data.fs().space(), data.fs().sector_size());
     let want = until.saturating_sub(range.start);
-    let mut reserved = space.reserve_data(want)?;
-    Ok(Target::fresh(reserved.allocate(want, sector, hint)?))
+    let mut own = match &mut supply.reserved {
+        Some(reserved) if reserved.bytes() >= want => reserved.split(want),
+        _ => space.reserve_data(want)?,
+    };
+    let target = Target::fresh(own.allocate(want, sector, supply.hint)?);
+    match &mut supply.reserved {
+        Some(reserved) => reserved.merge(own),
+        None => drop(own),
+    }
+    Ok(target)
 }
 
 /// Starts to write one extent from the beginning of `range` on; returns it, and where it ends.
-/// `hint` is where it would best be, and then where the next one would.
 pub(super) fn start_next(
     inode: &BtrfsInode,
     range: Range<u64>,
-    hint: &mut Option<Logical>,
+    supply: &mut Supply,
     from: &mut IovIterSource<'_>,
     owner: Owner,
 ) -> Result<(Arc<Ordered>, u64)> {
@@ -226,9 +261,9 @@ pub(super) fn start_next(
     let (fs, file) = (data.fs(), data.file()?);
     let csums = writeback::wants_csums(data);
     let start = range.start;
-    let target = place(data, range, *hint)?;
+    let target = place(data, range, supply)?;
     let size = target.disk_len;
-    *hint = target.disk.checked_add(size);
+    supply.hint = target.disk.checked_add(size);
     let part = start..start.saturating_add(size);
     let parts = usize::try_from(size.div_ceil(PART))?;
     let geometry = fs.volume().geometry();

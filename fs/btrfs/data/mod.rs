@@ -57,6 +57,7 @@ pub(crate) mod fiemap;
 mod inline;
 mod inplace;
 pub(crate) mod located;
+mod nowait;
 mod ordered;
 pub(crate) mod promise;
 mod queued;

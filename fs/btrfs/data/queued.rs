@@ -31,10 +31,11 @@ use kfs::block::IoBuf;
 use kfs::fs::{Detached, Kiocb, Queued, UserPages};
 use kfs::mem::GFP_NOFAIL;
 
+use super::direct::{self, Supply};
 use super::extent::Place;
 use super::located::Views;
 use super::ordered::Owner;
-use super::{direct, read};
+use super::read;
 use crate::inode::Inode;
 use crate::vfs::{Btrfs, BtrfsInode};
 use crate::volume::{DataClient, DataRead, FilePosition};
@@ -287,6 +288,7 @@ pub(super) fn write<'a>(
     inode: &BtrfsInode,
     iocb: Kiocb<'a, Btrfs>,
     range: Range<u64>,
+    supply: &mut Supply,
     from: &mut IovIterSource<'_>,
 ) -> Result<Queued, Kiocb<'a, Btrfs>> {
     if iocb.is_sync() || range.end.saturating_sub(range.start) > MOST {
@@ -301,10 +303,9 @@ pub(super) fn write<'a>(
     };
     if let Ok(writing) = Arc::new(writing, GFP_NOFAIL) {
         let mut at = range.start;
-        let mut hint = None;
         while at < range.end {
             let owner = Owner::Request(writing.clone());
-            match direct::start_next(inode, at..range.end, &mut hint, from, owner) {
+            match direct::start_next(inode, at..range.end, supply, from, owner) {
                 Ok((_, end)) => at = end,
                 // What was started is written all the same.
                 Err(_) if at > range.start => break,

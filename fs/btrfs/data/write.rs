@@ -240,13 +240,13 @@ fn delay(inode: &BtrfsInode, range: Range<u64>, how: Urgency, moving: bool) -> R
 /// Writes to a file, as `write(2)` does.
 ///
 /// Whoever does not want to wait gets `EAGAIN` where space is not to be had at once, an item of the
-/// file would have to be looked for, or the page cache be read into; and for direct I/O.
+/// file would have to be looked for, or the page cache be read into; and for direct I/O that makes the
+/// file longer, or of what is in the page cache.
 pub(crate) fn write(mut iocb: Kiocb<'_, Btrfs>, from: &mut IovIterSource<'_>) -> Result<Outcome> {
     let inode = iocb.file().inode();
     inode.data().fs().check_usable()?;
     let nowait = iocb.nowait();
     let lock = match nowait {
-        true if iocb.is_direct() => return Err(EAGAIN),
         true => inode.try_lock_exclusive().ok_or(EAGAIN)?,
         false => inode.lock_exclusive(),
     };
@@ -271,6 +271,12 @@ pub(crate) fn write(mut iocb: Kiocb<'_, Btrfs>, from: &mut IovIterSource<'_>) ->
         };
         if from.is_empty() {
             return Ok(Outcome::Done(direct));
+        }
+        // The page cache would have to be written out.
+        match (nowait, direct) {
+            (true, 0) => return Err(EAGAIN),
+            (true, _) => return Ok(Outcome::Done(direct)),
+            (false, _) => {}
         }
     }
     wait_in_flight(inode, &iocb, from.len())?;

@@ -232,6 +232,14 @@ impl TreeView {
         Ok(Some(block))
     }
 
+    /// Whether the leaf for `key` is in memory, found without waiting. It may be gone a moment later.
+    pub(crate) fn is_at_hand(&self, key: &Key) -> bool {
+        matches!(
+            Self::follow_links(&self.0.root, key, &mut None),
+            Step::Leaf(_)
+        )
+    }
+
     /// The child at `slot` of `node`, linked or not.
     fn step(&self, node: &BlockRef, slot: usize, upper: Option<Key>) -> Result<BlockRef> {
         let linked = {

@@ -156,6 +156,15 @@ impl<T: FileSystem> INode<T> {
         to_result(unsafe { bindings::filemap_flush(self.mapping()) })
     }
 
+    /// Whether the page cache has something of a range of bytes.
+    pub fn has_pages(&self, range: Range<u64>) -> bool {
+        let Ok((first, last)) = last(&range) else {
+            return false;
+        };
+        // SAFETY: Valid by the type invariant.
+        unsafe { bindings::filemap_range_has_page(self.mapping(), first, last) }
+    }
+
     /// Takes the folios of a range of bytes that are not dirty from the page cache. `EBUSY` if
     /// there are others.
     pub fn invalidate_pages(&self, range: Range<u64>) -> Result {
