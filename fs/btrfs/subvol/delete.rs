@@ -109,13 +109,14 @@ fn resume_all(fs: &Fs) -> Result {
         let id = TreeId(key.offset);
         match fs.roots().get_even_dead(id) {
             Ok(tree) if tree.item().refs.get() != 0 => {}
-            Ok(tree) if tree.item().drop_progress.get() != Key::MIN => {
-                // Its first blocks are gone, and nothing but the position says so.
-                fs.log().warn(format_args!(
-                    "the deleted subvolume {id} is half dropped by another driver, it stays"
-                ));
+            Ok(tree) => {
+                if let Err(e) = fs.txn().drop_tree(tree) {
+                    fs.log().warn(format_args!(
+                        "could not drop the deleted subvolume {id} ({}), it stays",
+                        e.to_errno()
+                    ));
+                }
             }
-            Ok(tree) => fs.txn().drop_tree(tree)?,
             Err(e) => fs.log().warn(format_args!(
                 "could not open the deleted subvolume {id} ({})",
                 e.to_errno()

@@ -120,6 +120,10 @@ impl RefDeltas {
 
     /// Whether other trees use a block, and hold what is below it without this one. It is no root.
     ///
+    /// A node of `tree` that holds its children already need not be the last one that has to do so: what
+    /// is below may still be held by `tree`. That is how it is where another driver balanced the file
+    /// system (it moves nodes, and leaves what is below as it is), or was dropping the tree.
+    ///
     /// # Errors
     ///
     /// As [`Self::copied`].
@@ -134,7 +138,7 @@ impl RefDeltas {
             return Ok(false);
         }
         let refs = self.refs_of(extents, header.bytenr())?;
-        let holds = header.owner() == sharing.tree && !refs.full;
+        let holds = header.owner() == sharing.tree && !(refs.full && header.is_leaf());
         Ok(refs.count > 1 && !holds)
     }
 

@@ -15,6 +15,7 @@ use btrfs_batch::{
 use btrfs_format::crc32c::crc32c;
 use btrfs_format::extent::{extent_data_refs, ExtentFlags, ExtentRecord, ExtentRef};
 use btrfs_format::file_extent::{Compression, DiskExtent, FileExtent};
+use btrfs_format::header::{HeaderFlags, BACKREF_REV_MIXED};
 use btrfs_format::{
     item as item_type, Generation, Geometry, Header, Ino, Key, Leaf, Logical, Node, TreeId, Uuid,
 };
@@ -331,6 +332,51 @@ impl World {
         node.ptrs().iter().map(|ptr| ptr.blockptr.get()).collect()
     }
 
+    /// Makes a node hold its children, which hold theirs as before: as another driver leaves nodes
+    /// that it moved, or tops of what it was dropping.
+    fn hold_children(&mut self, id: u64) {
+        let tree = TreeId(id);
+        let mut parent = self.trees[&id].root.logical.get();
+        loop {
+            let children = self.children(parent);
+            if children.is_empty() {
+                return;
+            }
+            let at = children[self.random.below(children.len() as u64) as usize];
+            let owned = [parent, at].iter().all(|at| {
+                let refs = self.deltas.refs_of(&mut self.extents, Logical(*at));
+                self.header(*at).owner() == tree && !refs.unwrap().full
+            });
+            if !owned || self.header(at).is_leaf() {
+                return;
+            }
+            if self.random.one_in(2) {
+                parent = at;
+                continue;
+            }
+            // It is taken for shared: with all children of its parent it gets a reference...
+            let deltas = &mut self.deltas;
+            deltas.snapshot(tree, &self.blocks[&parent]).unwrap();
+            let sharing = Sharing::of(tree, Generation(self.transid));
+            let block = &self.blocks[&at];
+            let extents = &mut self.extents;
+            deltas.copied(extents, &sharing, block, false).unwrap();
+            // ...which the others give back, and the copy that there is not does so with all of its.
+            for child in children.into_iter().filter(|child| *child != at) {
+                deltas.drop_block(tree, Logical(child)).unwrap();
+            }
+            for ptr in Node::new(block).ptrs() {
+                deltas.drop_block(tree, ptr.blockptr.into()).unwrap();
+            }
+            let mut block = block.to_vec();
+            let mut header = *Header::of(&block).unwrap();
+            header.set_flags(HeaderFlags::WRITTEN | HeaderFlags::RELOC, BACKREF_REV_MIXED);
+            block[..Header::SIZE].copy_from_slice(header.to_disk());
+            self.blocks.insert(at, Rc::new(block));
+            return;
+        }
+    }
+
     /// Drops a subvolume by removing all items, a part at a time.
     fn drop_tree(&mut self, id: u64) {
         let nothing = BTreeMap::new();
@@ -504,6 +550,12 @@ fn run(nodesize: u32, skinny: bool, seed: u64, steps: u32, edits: u64, inodes: u
     let mut snapshots = 0;
     for _ in 0..steps {
         let ids: Vec<_> = world.trees.keys().copied().collect();
+        if world.random.one_in(2) {
+            let id = ids[world.random.below(ids.len() as u64) as usize];
+            world.hold_children(id);
+            world.commit();
+            world.verify();
+        }
         let mut edited = BTreeSet::new();
         for _ in 0..1 + world.random.below(3) {
             let id = ids[world.random.below(ids.len() as u64) as usize];
@@ -545,6 +597,30 @@ fn walks_agree() {
 fn high_trees() {
     for seed in 0..4 {
         run(2048, seed % 2 == 0, seed + 3000, 80, 400, 150);
+    }
+}
+
+/// A subvolume goes that owns what is below nodes that hold it, and that a snapshot has.
+#[test]
+fn moved_nodes() {
+    for seed in 0..6 {
+        let mut world = World::new(2048, seed % 2 == 0, seed + 9000);
+        world.random_edit(5, 8000, 200);
+        world.commit();
+        assert!(world.trees[&5].root.level >= 2);
+        for _ in 0..20 {
+            world.hold_children(5);
+            world.commit();
+            world.verify();
+        }
+        world.snapshot(5, 256);
+        world.commit();
+        world.drop_tree(5);
+        world.commit();
+        world.verify();
+        world.random_edit(256, 40, 200);
+        world.commit();
+        world.verify();
     }
 }
 

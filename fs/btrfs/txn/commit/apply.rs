@@ -76,7 +76,7 @@ pub(super) fn ranges(extents: &[Extent]) -> impl Iterator<Item = (Logical, u64)>
 }
 
 /// Where the root of a committed tree is.
-fn root_of(view: &TreeView) -> Option<RootPtr> {
+pub(super) fn root_of(view: &TreeView) -> Option<RootPtr> {
     (!view.is_unborn()).then(|| RootPtr {
         logical: view.root().logical(),
         generation: view.root().generation(),

@@ -24,6 +24,13 @@ pub(super) enum Block {
     Work(Arc<WorkBuf>),
 }
 
+impl Block {
+    /// A block that is nowhere on disk.
+    pub(super) fn made(buf: KBuf) -> Result<Self> {
+        Ok(Self::Work(Arc::new(WorkBuf(Some(buf)), GFP_NOFAIL)?))
+    }
+}
+
 impl Deref for Block {
     type Target = [u8];
 
@@ -58,6 +65,8 @@ pub(super) struct Blocks {
     transid: Generation,
     /// By address.
     work: RBTree<u64, Work>,
+    /// Committed blocks that are taken for something else than they are.
+    instead: KVVec<(Logical, Block)>,
 }
 
 impl Blocks {
@@ -67,7 +76,19 @@ impl Blocks {
             cache,
             transid,
             work: RBTree::new(),
+            instead: KVVec::new(),
         }
+    }
+
+    /// Takes the committed blocks at some addresses for others, until the next call.
+    pub(super) fn read_instead(&mut self, blocks: KVVec<(Logical, Block)>) {
+        self.instead = blocks;
+    }
+
+    fn instead_of(&self, at: &BlockPtr) -> Option<Block> {
+        let mut instead = self.instead.iter();
+        let found = instead.find(|(logical, _)| *logical == at.logical);
+        found.map(|(_, block)| block.clone())
     }
 
     /// The block at `at` in `tree`.
@@ -79,6 +100,9 @@ impl Blocks {
             let work = self.work.get(&at.logical.get()).ok_or(EUCLEAN)?;
             return Ok(Block::Work(work.buf.clone()));
         }
+        if let Some(block) = self.instead_of(at) {
+            return Ok(block);
+        }
         until_memory(|| self.cache.get(&expect(tree, at))).map(Block::Committed)
     }
 
@@ -87,6 +111,9 @@ impl Blocks {
         if at.generation == self.transid {
             let work = self.work.get(&at.logical.get())?;
             return Some(Block::Work(work.buf.clone()));
+        }
+        if let Some(block) = self.instead_of(at) {
+            return Some(block);
         }
         self.cache.peek(&expect(tree, at)).map(Block::Committed)
     }

@@ -8,19 +8,24 @@
 //!
 //! What other subvolumes share is removed by its top, however much is below. So a commit takes more
 //! of such parts ([`SHARED`]) than of nodes with all their leaves ([`STEPS`]).
+//!
+//! What the C module was dropping is gone on with: [`remains`].
 
 use btrfs_batch::RootPtr;
 use btrfs_format::header::Header;
 use btrfs_format::key::{item, Key};
 use btrfs_format::node::Node;
+use btrfs_format::root::RootItem;
 use btrfs_format::types::{objectid, Generation};
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use kfs::mem::GFP_NOFAIL;
 
 use super::super::Txn;
-use super::apply::Tree;
+use super::apply::{root_of, Tree};
+use super::blocks::Blocks;
 use super::close::Books;
+use super::remains;
 use super::store::Work;
 use crate::tree::LiveTree;
 use btrfs_batch::BlockPtr;
@@ -46,7 +51,15 @@ impl Dropping {
 
 impl Txn {
     /// Drops a deleted subvolume, in the background. Nobody may change it any more.
+    ///
+    /// `EUCLEAN` if it was half dropped, and what is left cannot be found.
     pub(crate) fn drop_tree(&self, tree: Arc<LiveTree>) -> Result {
+        let item = tree.item();
+        if remains::is_begun(&item) {
+            let blocks = Blocks::new(self.roots.cache().clone(), self.transid());
+            let root = root_of(&tree.view()).ok_or(EUCLEAN)?;
+            remains::rest_of(&blocks, tree.id(), root, &item)?;
+        }
         self.dropping.lock().push(tree, GFP_NOFAIL)?;
         let mut open = self.open.lock();
         open.forced = true;
@@ -74,6 +87,10 @@ impl Txn {
         let env = work.env;
         let (mut steps, mut shared) = (0, 0);
         work.set_dropping(true);
+        if let Some(root) = tree.root.filter(|_| remains::is_begun(&tree.item)) {
+            let rest = remains::rest_of(&work.blocks, tree.id(), root, &tree.item)?;
+            work.blocks.read_instead(rest);
+        }
         while steps < STEPS && shared < SHARED {
             let Some(root) = tree.root else {
                 break;
@@ -85,6 +102,8 @@ impl Txn {
             }
             let range = [Key::MIN..=part.end.unwrap_or(Key::MAX)];
             tree.root = btrfs_batch::apply(&env, work, tree.id(), tree.root, &[], &range)?;
+            // None of these is in the tree any more.
+            work.blocks.read_instead(KVVec::new());
             if part.end.is_none() {
                 break;
             }
@@ -162,12 +181,18 @@ impl Books<'_> {
     /// Notes what is left of a subvolume: where its root is now, or that it is gone.
     pub(super) fn note_dropping(&mut self, dropping: Dropping) -> Result<Option<Arc<LiveTree>>> {
         let Dropping { tree, done } = dropping;
+        let id = tree.id().get();
+        let root = Key::new(id, item::ROOT_ITEM, tree.live.key_offset());
         if !done {
+            if remains::is_begun(&tree.item) {
+                let found = self.root.get(&self.work.blocks, &root)?.ok_or(EUCLEAN)?;
+                let mut item = RootItem::parse(found).ok_or(EUCLEAN)?;
+                remains::forget_position(&mut item);
+                self.root.put(root, item.to_disk())?;
+            }
             self.trees.push(tree, GFP_NOFAIL)?;
             return Ok(None);
         }
-        let id = tree.id().get();
-        let root = Key::new(id, item::ROOT_ITEM, tree.live.key_offset());
         self.root.delete(root)?;
         self.root
             .delete(Key::new(objectid::ORPHAN, item::ORPHAN_ITEM, id))?;

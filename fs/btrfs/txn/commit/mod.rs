@@ -32,6 +32,7 @@ mod freeze;
 mod look;
 mod pending;
 mod publish;
+mod remains;
 mod store;
 mod write;
 
