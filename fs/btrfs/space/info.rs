@@ -23,8 +23,9 @@ use btrfs_format::profile::{BlockGroupFlags, RaidProfile};
 use btrfs_format::types::Generation;
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Relaxed};
-use kernel::sync::lock::mutex::MutexGuard;
-use kernel::sync::{new_condvar, new_mutex, new_spinlock, CondVar, Mutex, SpinLock};
+use kernel::sync::{new_condvar, new_spinlock, CondVar, SpinLock};
+use kfs::new_rwsem;
+use kfs::sync::{RwSemaphore, WriteGuard};
 
 use super::extent_map::Extent;
 use super::summary::{factor, BlockGroup};
@@ -303,7 +304,7 @@ pub(crate) struct Info {
     pub(super) changed: CondVar,
     /// Held by who makes room for a reservation.
     #[pin]
-    turn: Mutex<()>,
+    turn: RwSemaphore<()>,
     /// Those who do, or wait for that.
     climbing: Atomic<u32>,
 }
@@ -311,7 +312,7 @@ pub(crate) struct Info {
 /// The right to make room; see [`ladder`](super::ladder).
 pub(super) struct Turn<'a> {
     info: &'a Info,
-    _guard: MutexGuard<'a, ()>,
+    _guard: WriteGuard<'a, ()>,
 }
 
 impl Drop for Turn<'_> {
@@ -327,7 +328,7 @@ impl Info {
             counters <- new_spinlock!(counters, "btrfs-space-info"),
             cursors <- new_spinlock!(Cursors::default(), "btrfs-space-cursors"),
             changed <- new_condvar!("btrfs-space-changed"),
-            turn <- new_mutex!((), "btrfs-space-turn"),
+            turn <- new_rwsem!((), "btrfs-space-turn"),
             climbing: Atomic::new(0),
         })
     }
@@ -342,13 +343,16 @@ impl Info {
         f(&mut self.counters.lock())
     }
 
-    /// Waits for the turn to make room.
-    pub(super) fn take_turn(&self) -> Turn<'_> {
+    /// Waits for the turn to make room. `EINTR` when killed.
+    pub(super) fn take_turn(&self) -> Result<Turn<'_>> {
         self.climbing.fetch_add(1, Relaxed);
-        Turn {
+        let guard = self.turn.write_killable().inspect_err(|_| {
+            let _ = self.climbing.fetch_sub(1, Relaxed);
+        })?;
+        Ok(Turn {
             info: self,
-            _guard: self.turn.lock(),
-        }
+            _guard: guard,
+        })
     }
 
     /// Whether somebody makes room, so that others have to wait.

@@ -170,7 +170,7 @@ impl Space {
             },
             Urgency::Deleting => self.climb(&climb),
             Urgency::Normal => {
-                let _turn = info.take_turn();
+                let _turn = info.take_turn()?;
                 self.climb(&climb)
             }
         };

@@ -13,6 +13,7 @@ use core::{
     pin::Pin,
 };
 use kernel::{
+    error::to_result,
     prelude::*,
     str::CStr,
     sync::LockClassKey,
@@ -109,6 +110,16 @@ impl<T: ?Sized> RwSemaphore<T> {
             lock: self,
             _task: NotThreadSafe,
         }
+    }
+
+    /// As [`Self::write`]; `EINTR` if the task is killed meanwhile.
+    pub fn write_killable(&self) -> Result<WriteGuard<'_, T>> {
+        // SAFETY: As in `read`.
+        to_result(unsafe { bindings::down_write_killable(self.sem.get()) })?;
+        Ok(WriteGuard {
+            lock: self,
+            _task: NotThreadSafe,
+        })
     }
 
     /// Gives the value to change if that needs no waiting.
