@@ -177,9 +177,11 @@ fn allocate(inode: &BtrfsInode, range: Range<u64>) -> Result {
 fn put_prealloc(inode: &BtrfsInode, part: Range<u64>, new: DiskExtent) -> Result {
     let data = inode.data();
     let (fs, file) = (data.fs(), data.file()?);
-    let mut handle = fs.txn().start(replace::demand(MOST, 4))?;
+    // What is there are items of holes.
+    let count = replace::find(data, &part, MOST)?.items.len();
+    let mut handle = fs.txn().start(replace::demand(count, 4))?;
     let edit = file.edit();
-    let olds = replace::find(data, &part, MOST)?;
+    let olds = replace::find(data, &part, count.saturating_add(2))?;
     if olds.range.end < part.end {
         return Err(EIO);
     }
