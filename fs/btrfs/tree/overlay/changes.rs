@@ -37,6 +37,7 @@ impl Collected {
 
 impl Overlay {
     /// All changes. Only for an overlay that nobody changes any more. Fails with `ENOMEM`.
+    #[inline(never)]
     pub(crate) fn collect(&self) -> Result<Collected> {
         let mut all = Collected {
             edits: KVVec::new(),

@@ -17,6 +17,7 @@ use super::super::chunks::Groups;
 use super::super::Txn;
 use super::blocks::Blocks;
 use super::close::Books;
+use super::drop::Dropping;
 use super::free_space::Conversion;
 use super::freeze::Frozen;
 use super::look::Look;
@@ -98,78 +99,117 @@ fn is_kept(id: TreeId) -> bool {
 
 impl Frozen {
     /// Puts all changes into the trees, and then what follows from them.
-    // What it has on the stack is gone before blocks are written, which goes deep.
-    #[inline(never)]
-    pub(super) fn apply(self, txn: &Txn) -> Result<KBox<Applied>> {
-        let env = env_of(txn, self.transid)?;
-        txn.space.begin_commit(self.transid, self.paid);
-        let cache = txn.roots.cache().clone();
-        cache.verifier().set_generation(self.transid);
-        let extent = txn.roots.standard().extent.clone().ok_or(EIO)?;
-        let mut work = begin_work(env, txn, Blocks::new(cache, self.transid), &extent)?;
-        for (at, born) in self.born.iter() {
-            work.deltas.born(at, born.len)?;
-        }
-        let mut trees = KVVec::with_capacity(self.trees.len(), GFP_NOFAIL)?;
-        let mut kept = KVVec::new();
-        let mut chunk_changes = None;
-        for (live, overlay) in self.trees.iter() {
-            let changes = overlay.collect()?;
-            if is_kept(live.id()) {
-                kept.push((live.id(), changes), GFP_NOFAIL)?;
-                continue;
-            }
-            apply_live(&mut work, &mut trees, live, &changes)?;
-            if live.id() == TreeId::CHUNK_TREE {
-                chunk_changes = Some(changes);
-            }
-        }
-        let dropping = match self.conversion.drop_tree(&mut work)? {
-            None => txn.drop_some(&mut work, &trees)?,
-            dropping => dropping,
-        };
+    ///
+    /// Each step has a frame of its own, which is gone when the next one begins: applying a batch
+    /// and writing blocks go deep.
+    pub(super) fn apply(mut self: KBox<Self>, txn: &Txn) -> Result<KBox<Applied>> {
+        let mut work = self.begin(txn)?;
+        let mut made = self.apply_operations(txn, &mut work)?;
+        let trees = mem::take(&mut made.trees);
         let mut books = Books::new(txn, &mut work, trees)?;
-        for (id, changes) in kept.iter() {
-            preload(&mut books, *id, changes)?;
-        }
-        // After what operations say of its root item.
-        let gone = match dropping {
-            Some(dropping) => books.note_dropping(dropping)?,
-            None => None,
-        };
-        self.conversion.build_tree(txn, &mut books, &self.groups)?;
-        books.change_groups(&self.groups)?;
-        books.close(&self.born)?;
+        self.keep_books(txn, &mut books, &mut made)?;
         txn.space.end_commit();
         let (trees, changes) = (mem::take(&mut books.trees), mem::take(&mut books.changes));
         drop(books);
+        self.finish(work, trees, changes, made)
+    }
+
+    /// The work of a commit is large: not on the stack.
+    #[inline(never)]
+    fn begin(&mut self, txn: &Txn) -> Result<KBox<Work>> {
+        let env = env_of(txn, self.transid)?;
+        let paid = mem::replace(&mut self.paid, txn.space.no_metadata());
+        txn.space.begin_commit(self.transid, paid);
+        let cache = txn.roots.cache().clone();
+        cache.verifier().set_generation(self.transid);
+        let extent = txn.roots.standard().extent.clone().ok_or(EIO)?;
+        let extent = Pending::new(TreeId::EXTENT_TREE, root_of(&extent.view()));
+        let blocks = Blocks::new(cache, self.transid);
+        let mut work = Work::new(env, txn.space.clone(), blocks, extent);
+        for (at, born) in self.born.iter() {
+            work.deltas.born(at, born.len)?;
+        }
+        Ok(KBox::new(work, GFP_NOFAIL)?)
+    }
+
+    /// Puts what operations changed into the trees that the commit does not keep by itself.
+    #[inline(never)]
+    fn apply_operations(&self, txn: &Txn, work: &mut Work) -> Result<Made> {
+        let mut made = Made {
+            trees: KVVec::with_capacity(self.trees.len(), GFP_NOFAIL)?,
+            kept: KVVec::new(),
+            chunk_changes: None,
+            dropping: None,
+            gone: None,
+        };
+        for (live, overlay) in self.trees.iter() {
+            let changes = overlay.collect()?;
+            if is_kept(live.id()) {
+                made.kept.push((live.id(), changes), GFP_NOFAIL)?;
+                continue;
+            }
+            apply_live(work, &mut made.trees, live, &changes)?;
+            if live.id() == TreeId::CHUNK_TREE {
+                made.chunk_changes = Some(changes);
+            }
+        }
+        made.dropping = match self.conversion.drop_tree(work)? {
+            None => txn.drop_some(work, &made.trees)?,
+            dropping => dropping,
+        };
+        Ok(made)
+    }
+
+    /// Puts what follows from that into the others.
+    #[inline(never)]
+    fn keep_books(&self, txn: &Txn, books: &mut Books<'_>, made: &mut Made) -> Result {
+        for (id, changes) in made.kept.iter() {
+            preload(books, *id, changes)?;
+        }
+        // After what operations say of its root item.
+        made.gone = match made.dropping.take() {
+            Some(dropping) => books.note_dropping(dropping)?,
+            None => None,
+        };
+        self.conversion.build_tree(txn, books, &self.groups)?;
+        books.change_groups(&self.groups)?;
+        books.close(&self.born)
+    }
+
+    #[inline(never)]
+    fn finish(
+        self: KBox<Self>,
+        work: KBox<Work>,
+        trees: KVVec<Tree>,
+        changes: ExtentChanges,
+        made: Made,
+    ) -> Result<KBox<Applied>> {
+        let frozen = KBox::into_inner(self);
         let applied = Applied {
-            transid: self.transid,
-            blocks: blocks_of(work),
+            transid: frozen.transid,
+            blocks: KBox::into_inner(work).blocks,
             trees,
             changes,
-            chunk_changes,
-            groups: self.groups,
-            conversion: self.conversion,
-            gone,
-            bytes: self.bytes,
-            born: self.born,
+            chunk_changes: made.chunk_changes,
+            groups: frozen.groups,
+            conversion: frozen.conversion,
+            gone: made.gone,
+            bytes: frozen.bytes,
+            born: frozen.born,
         };
         Ok(KBox::new(applied, GFP_NOFAIL)?)
     }
 }
 
-/// The work of a commit is large, and what it calls goes deep: not on the stack.
-#[inline(never)]
-fn begin_work(env: Env, txn: &Txn, blocks: Blocks, extent: &LiveTree) -> Result<KBox<Work>> {
-    let extent = Pending::new(TreeId::EXTENT_TREE, root_of(&extent.view()));
-    let work = Work::new(env, txn.space.clone(), blocks, extent);
-    Ok(KBox::new(work, GFP_NOFAIL)?)
-}
-
-#[inline(never)]
-fn blocks_of(work: KBox<Work>) -> Blocks {
-    KBox::into_inner(work).blocks
+/// What became of the changes of operations.
+struct Made {
+    trees: KVVec<Tree>,
+    /// Changes of trees that the commit keeps.
+    kept: KVVec<(TreeId, Collected)>,
+    chunk_changes: Option<Collected>,
+    dropping: Option<Dropping>,
+    /// What was dropped to its end.
+    gone: Option<Arc<LiveTree>>,
 }
 
 /// What all blocks of the transaction have in common.
@@ -208,6 +248,7 @@ fn apply_tree(work: &mut Work, tree: &mut Tree, changes: &Collected) -> Result {
 }
 
 /// Begins the changes of a tree that the commit keeps with those that operations made.
+#[inline(never)]
 fn preload(books: &mut Books<'_>, id: TreeId, changes: &Collected) -> Result {
     let (tree, blocks) = books.tree(id).ok_or(EIO)?;
     for range in changes.clears.iter() {

@@ -115,6 +115,7 @@ impl<'a> Books<'a> {
     }
 
     /// Makes and deletes the items of new and removed block groups.
+    #[inline(never)]
     pub(super) fn change_groups(&mut self, changes: &Groups) -> Result {
         let geometry = self.work.env.geometry;
         let blocks = &self.work.blocks;
@@ -138,6 +139,7 @@ impl<'a> Books<'a> {
     }
 
     /// Does rounds until there is nothing to do.
+    #[inline(never)]
     pub(super) fn close(&mut self, born: &BornMap) -> Result {
         for round in 0..MAX_ROUNDS {
             let Work {

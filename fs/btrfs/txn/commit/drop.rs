@@ -37,14 +37,15 @@ const SHARED: usize = 512;
 
 /// A subvolume of which a commit deletes a part.
 pub(super) struct Dropping {
-    tree: Tree,
+    /// Apart, because a tree is large.
+    tree: KBox<Tree>,
     /// Nothing is left of it.
     done: bool,
 }
 
 impl Dropping {
     /// One of which nothing is left.
-    pub(super) fn ended(tree: Tree) -> Self {
+    pub(super) fn ended(tree: KBox<Tree>) -> Self {
         Self { tree, done: true }
     }
 }
@@ -76,13 +77,14 @@ impl Txn {
     /// Deletes a part of the first subvolume that waits for it.
     ///
     /// `changed` are the trees that the commit has changes of: such a one has to wait.
+    #[inline(never)]
     pub(super) fn drop_some(&self, work: &mut Work, changed: &[Tree]) -> Result<Option<Dropping>> {
         let waits = |live: &&Arc<LiveTree>| changed.iter().all(|tree| tree.id() != live.id());
         let first = self.dropping.lock().iter().find(waits).cloned();
         let Some(live) = first else {
             return Ok(None);
         };
-        let mut tree = Tree::new(live);
+        let mut tree = KBox::new(Tree::new(live), GFP_NOFAIL)?;
         work.set_last_snapshot(Generation(tree.item.last_snapshot.get()));
         let env = work.env;
         let (mut steps, mut shared) = (0, 0);
@@ -190,12 +192,12 @@ impl Books<'_> {
                 remains::forget_position(&mut item);
                 self.root.put(root, item.to_disk())?;
             }
-            self.trees.push(tree, GFP_NOFAIL)?;
+            self.trees.push(KBox::into_inner(tree), GFP_NOFAIL)?;
             return Ok(None);
         }
         self.root.delete(root)?;
         self.root
             .delete(Key::new(objectid::ORPHAN, item::ORPHAN_ITEM, id))?;
-        Ok(Some(tree.live))
+        Ok(Some(KBox::into_inner(tree).live))
     }
 }

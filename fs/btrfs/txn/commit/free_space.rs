@@ -98,11 +98,12 @@ impl Txn {
 
 impl Conversion {
     /// Lets go of all blocks of a tree that is given up.
+    #[inline(never)]
     pub(super) fn drop_tree(&self, work: &mut Work) -> Result<Option<Dropping>> {
         let Some(live) = &self.give_up else {
             return Ok(None);
         };
-        let mut tree = Tree::new(live.clone());
+        let mut tree = KBox::new(Tree::new(live.clone()), GFP_NOFAIL)?;
         let env = work.env;
         work.set_last_snapshot(Generation(0));
         work.set_dropping(true);
@@ -120,6 +121,7 @@ impl Conversion {
     }
 
     /// Puts into the tree what was free before this commit, but for the groups that it makes.
+    #[inline(never)]
     pub(super) fn build_tree(&self, txn: &Txn, books: &mut Books<'_>, groups: &Groups) -> Result {
         if !self.build {
             return Ok(());

@@ -36,7 +36,7 @@ impl Txn {
     /// Closes the gate for a moment: waits for the handles there are, takes what they left, and
     /// lets the next ones into the next transaction.
     #[inline(never)]
-    pub(super) fn freeze(&self) -> Result<Frozen> {
+    pub(super) fn freeze(&self) -> Result<KBox<Frozen>> {
         let mut next_paid = self.space.no_metadata();
         let mut born = Arc::new(BornMap::default(), GFP_NOFAIL)?;
         let mut gate = self.gate.write();
@@ -64,7 +64,7 @@ impl Txn {
         let transid = gate.transid;
         gate.transid = transid.next();
         *self.frozen.lock() = Some(born.clone());
-        Ok(Frozen {
+        let frozen = Frozen {
             transid,
             trees,
             born,
@@ -72,6 +72,7 @@ impl Txn {
             conversion,
             paid: next_paid,
             bytes: self.bytes.load(Relaxed),
-        })
+        };
+        Ok(KBox::new(frozen, GFP_NOFAIL)?)
     }
 }

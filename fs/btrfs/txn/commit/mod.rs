@@ -69,6 +69,7 @@ impl Txn {
 
     /// Sees to it that there is room for the tree blocks that operations paid for, and for what the
     /// bookkeeping takes.
+    #[inline(never)]
     fn prepare(&self) -> Result {
         self.note_device_stats()?;
         let (reserve, _) = self.space.global_reserve();
@@ -80,7 +81,18 @@ impl Txn {
         }
     }
 
+    /// What is left once the new state is in memory: apart, because making it goes deep and needs
+    /// the room that this has on the stack.
+    #[inline(never)]
+    fn make_durable(&self, applied: KBox<Applied>) -> Result {
+        let written = Applied::write(applied, self)?;
+        let durable = written.supers(self)?;
+        durable.publish(self);
+        Ok(())
+    }
+
     /// Commits the open transaction. For the committing thread only.
+    #[inline(never)]
     pub(super) fn commit_now(&self) -> Result {
         self.reap();
         until_memory(|| self.prepare())?;
@@ -88,9 +100,7 @@ impl Txn {
         let frozen = self.freeze()?;
         let transid = frozen.transid;
         let applied = frozen.apply(self)?;
-        let written = Applied::write(applied, self)?;
-        let durable = written.supers(self)?;
-        durable.publish(self);
+        self.make_durable(applied)?;
         if cfg!(debug_assertions) {
             self.space.check_committed(transid);
         }
