@@ -2,11 +2,13 @@
 
 //! In the guest: mutates, mounts, uses and unmounts one image after the other.
 //!
-//! `fuzzloop --device DEV --base IMAGE --seeds FROM..TO [--seconds N] [--options MOUNT-OPTIONS]
-//! [--write N]`
+//! `fuzzloop --device DEV --changes DEV --base IMAGE --seeds FROM..TO [--seconds N]
+//! [--options MOUNT-OPTIONS] [--write N]`
 //!
-//! One in N images (default: 3, 0 for none) is mounted for writing, and written to. A child does the work and names every seed in the kernel log before it mounts it; the parent
-//! ends the run when one seed takes longer than two minutes. Exit status 1 for a hang, a child that
+//! The first device holds the base image, the second one what differs from it at the moment: most of
+//! the time would go into copying the image again otherwise. One in N images (default: 3, 0 for none)
+//! is mounted for writing, and written to. A child does the work and names every seed in the kernel
+//! log before it mounts it; the parent ends the run when one seed takes longer than two minutes. Exit status 1 for a hang, a child that
 //! died, or an image that could not be unmounted. What else must not happen (an oops, a warning)
 //! the vm sees in the kernel's log.
 
@@ -22,7 +24,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
-use testkit::{btrfs, rng::Rng, sys};
+use testkit::{btrfs, dm::Snapshot, rng::Rng, sys};
 
 const MOUNT_POINT: &str = "/mnt/fuzz";
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -31,6 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 #[derive(Clone, Default)]
 struct Args {
     device: String,
+    changes: String,
     base: String,
     from: u64,
     to: u64,
@@ -42,7 +45,8 @@ struct Args {
 
 fn usage() -> ! {
     eprintln!(
-        "usage: fuzzloop --device DEV --base IMAGE --seeds FROM..TO [--seconds N] [--options O] [--write N]"
+        "usage: fuzzloop --device DEV --changes DEV --base IMAGE --seeds FROM..TO [--seconds N] \
+         [--options O] [--write N]"
     );
     std::process::exit(2);
 }
@@ -62,6 +66,7 @@ fn parse() -> Args {
         let value = args.next().unwrap_or_else(|| usage());
         match arg.as_str() {
             "--device" => parsed.device = value,
+            "--changes" => parsed.changes = value,
             "--base" => parsed.base = value,
             "--options" => parsed.options = Some(value),
             "--write" => parsed.write = value.parse().unwrap_or_else(|_| usage()),
@@ -76,7 +81,10 @@ fn parse() -> Args {
             _ => usage(),
         }
     }
-    if parsed.device.is_empty() || parsed.base.is_empty() {
+    if [&parsed.device, &parsed.changes, &parsed.base]
+        .iter()
+        .any(|name| name.is_empty())
+    {
         usage();
     }
     parsed
@@ -106,6 +114,28 @@ fn load(base: &File, device: &File) -> Result<()> {
         at = hole;
     }
     Ok(())
+}
+
+/// The device that is mounted: the base image with changes.
+struct Disk {
+    file: File,
+    /// Goes after the file is closed.
+    snapshot: Snapshot,
+}
+
+impl Disk {
+    /// The base image as it is.
+    fn new(args: &Args, size: u64) -> Result<Self> {
+        let snapshot = Snapshot::new("fuzz", &args.device, &args.changes, size / 512)?;
+        let file = open_direct(&snapshot.path)?;
+        Ok(Self { file, snapshot })
+    }
+}
+
+fn open_direct(path: &str) -> Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).custom_flags(libc::O_DIRECT);
+    options.open(path)
 }
 
 /// Writes a patch with aligned direct I/O.
@@ -156,12 +186,9 @@ fn unmount() -> Result<()> {
 /// The child: does the seeds and prints a line for each.
 fn work(args: &Args) -> Result<()> {
     let base = File::open(&args.base)?;
-    let device = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .custom_flags(libc::O_DIRECT)
-        .open(&args.device)?;
-    load(&base, &device)?;
+    load(&base, &open_direct(&args.device)?)?;
+    let size = base.metadata()?.len();
+    let mut disk = Disk::new(args, size)?;
     let image = Image::read(&base)?;
     std::fs::create_dir_all(MOUNT_POINT)?;
     let mut log = OpenOptions::new().write(true).open("/dev/kmsg")?;
@@ -179,7 +206,7 @@ fn work(args: &Args) -> Result<()> {
                 })
             })
             .collect::<Result<_>>()?;
-        apply(&device, &mutation.patches)?;
+        apply(&disk.file, &mutation.patches)?;
         // One write is one line of the log.
         let written = is_written(args, seed);
         let how = if written { "rw" } else { "ro" };
@@ -189,7 +216,7 @@ fn work(args: &Args) -> Result<()> {
         // What an earlier seed left in the list of devices must not decide about this one.
         btrfs::forget_devices()?;
         let mounted = sys::mount(
-            &args.device,
+            &disk.snapshot.path,
             MOUNT_POINT,
             "btrfs",
             libc::MS_NOATIME | if written { 0 } else { libc::MS_RDONLY },
@@ -215,9 +242,11 @@ fn work(args: &Args) -> Result<()> {
                 )
             }
         };
-        match written {
-            true => load(&base, &device)?,
-            false => apply(&device, &original)?,
+        if written {
+            drop(disk);
+            disk = Disk::new(args, size)?;
+        } else {
+            apply(&disk.file, &original)?;
         }
         writeln!(out.lock(), "{seed} {verdict}")?;
     }
