@@ -58,14 +58,14 @@ impl LiveCursor {
     /// A cursor on the first item at or behind `key`.
     pub(super) fn at_or_after(tree: Arc<LiveTree>, key: Key) -> Result<Self> {
         let mut cursor = Self::new(tree);
-        cursor.search_up(Some(key))?;
+        cursor.search(Some(key), Direction::Up)?;
         Ok(cursor)
     }
 
     /// A cursor on the last item at or before `key`.
     pub(super) fn at_or_before(tree: Arc<LiveTree>, key: Key) -> Result<Self> {
         let mut cursor = Self::new(tree);
-        cursor.search_down(Some(key))?;
+        cursor.search(Some(key), Direction::Down)?;
         Ok(cursor)
     }
 
@@ -131,7 +131,7 @@ impl LiveCursor {
             At::Gap(from) => *from,
             _ => self.key().and_then(Key::next),
         };
-        self.search_up(from)
+        self.search(from, Direction::Up)
     }
 
     /// Moves to the previous item; before the first one there is none.
@@ -143,7 +143,7 @@ impl LiveCursor {
             At::Gap(Some(behind)) => behind.prev(),
             _ => self.key().and_then(Key::prev),
         };
-        self.search_down(from)
+        self.search(from, Direction::Down)
     }
 
     /// Whether the cursor's stages are current and there is only the committed tree.
@@ -164,13 +164,17 @@ impl LiveCursor {
         }
     }
 
-    /// Goes to the first item at or behind `from`; behind everything if that is `None`.
-    fn search_up(&mut self, from: Option<Key>) -> Result {
-        self.at = At::Gap(from);
+    /// Goes to the first item from `from` on in a direction; behind everything, or before it, if that
+    /// is `None`.
+    fn search(&mut self, from: Option<Key>, direction: Direction) -> Result {
+        self.at = At::Gap(match direction {
+            Direction::Up => from,
+            Direction::Down => from.map_or(Some(Key::MIN), Key::next),
+        });
         let mut from = from;
         self.refresh();
         while let Some(key) = from {
-            let (what, edge) = self.probe(&key, Direction::Up);
+            let (what, edge) = self.probe(&key, direction);
             match what {
                 What::Item(item) => {
                     self.at = At::Edit(key, item);
@@ -178,45 +182,20 @@ impl LiveCursor {
                 }
                 What::Gone => {}
                 What::Unknown => {
-                    let found = self.committed_up(key)?;
-                    if found.is_some_and(|found| found <= edge) {
+                    let found = self.search_committed(key, direction)?;
+                    if found.is_some_and(|found| direction.nearer(found, edge) == found) {
                         self.at = At::Committed;
                         return Ok(());
                     }
                 }
             }
-            from = edge.next();
+            from = direction.step(edge);
             kfs::task::cond_resched();
         }
-        self.at = At::Gap(None);
-        Ok(())
-    }
-
-    /// Goes to the last item at or before `from`; before everything if that is `None`.
-    fn search_down(&mut self, from: Option<Key>) -> Result {
-        self.at = At::Gap(from.map_or(Some(Key::MIN), Key::next));
-        let mut from = from;
-        self.refresh();
-        while let Some(key) = from {
-            let (what, edge) = self.probe(&key, Direction::Down);
-            match what {
-                What::Item(item) => {
-                    self.at = At::Edit(key, item);
-                    return Ok(());
-                }
-                What::Gone => {}
-                What::Unknown => {
-                    let found = self.committed_down(key)?;
-                    if found.is_some_and(|found| found >= edge) {
-                        self.at = At::Committed;
-                        return Ok(());
-                    }
-                }
-            }
-            from = edge.prev();
-            kfs::task::cond_resched();
-        }
-        self.at = At::Gap(Some(Key::MIN));
+        self.at = At::Gap(match direction {
+            Direction::Up => None,
+            Direction::Down => Some(Key::MIN),
+        });
         Ok(())
     }
 
@@ -236,31 +215,24 @@ impl LiveCursor {
         (what, direction.nearer(edge, other))
     }
 
-    /// Puts the committed cursor on the first item at or behind `key`; returns that item's key.
-    fn committed_up(&mut self, key: Key) -> Result<Option<Key>> {
-        let committed = match self.committed.take() {
-            Some(mut committed) => {
+    /// Puts the committed cursor on the first item from `key` on in a direction; returns that item's
+    /// key.
+    fn search_committed(&mut self, key: Key, direction: Direction) -> Result<Option<Key>> {
+        let committed = match (self.committed.take(), direction) {
+            (Some(mut committed), Direction::Up) => {
                 committed.up(key)?;
                 committed
             }
-            None => Committed::new(self.state.view.seek(key)?),
-        };
-        let found = committed.cursor.key();
-        self.committed = Some(committed.alone_in(key, found.unwrap_or(Key::MAX)));
-        Ok(found)
-    }
-
-    /// Puts the committed cursor on the last item at or before `key`; returns that item's key.
-    fn committed_down(&mut self, key: Key) -> Result<Option<Key>> {
-        let committed = match self.committed.take() {
-            Some(mut committed) => {
+            (Some(mut committed), Direction::Down) => {
                 committed.down(key)?;
                 committed
             }
-            None => Committed::new(self.state.view.seek_at_or_before(key)?),
+            (None, Direction::Up) => Committed::new(self.state.view.seek(key)?),
+            (None, Direction::Down) => Committed::new(self.state.view.seek_at_or_before(key)?),
         };
         let found = committed.cursor.key();
-        self.committed = Some(committed.alone_in(found.unwrap_or(Key::MIN), key));
+        let other = found.unwrap_or(direction.end());
+        self.committed = Some(committed.alone_in(key.min(other), key.max(other)));
         Ok(found)
     }
 }
@@ -271,6 +243,14 @@ impl Direction {
         match self {
             Direction::Up => Key::MAX,
             Direction::Down => Key::MIN,
+        }
+    }
+
+    /// The key behind `key` this way.
+    fn step(self, key: Key) -> Option<Key> {
+        match self {
+            Direction::Up => key.next(),
+            Direction::Down => key.prev(),
         }
     }
 

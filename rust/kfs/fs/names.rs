@@ -70,6 +70,24 @@ pub(super) unsafe fn name_of<'a>(dentry: *mut bindings::dentry) -> &'a [u8] {
     }
 }
 
+/// Takes a name out, as `how` does it.
+///
+/// # Safety
+///
+/// `dir` and the positive `dentry` in it must be of the file system of `T`, both locked.
+unsafe fn remove<T: FileSystem>(
+    dir: *mut bindings::inode,
+    dentry: *mut bindings::dentry,
+    how: fn(&INode<T>, &[u8], &INode<T>) -> Result,
+) -> c_int {
+    // SAFETY: By the requirement of this function: valid, and the name is stable.
+    let (dir, name, inode) = unsafe {
+        let inode = INode::from_raw((*dentry).d_inode);
+        (INode::from_raw(dir), name_of(dentry), inode)
+    };
+    errno(how(dir, name, inode))
+}
+
 /// The shims. All are called by the VFS with a directory of the file system of `O`, of which it
 /// holds the lock, and with dentries in it.
 pub(super) struct Names<O>(PhantomData<O>);
@@ -211,12 +229,8 @@ impl<O: DirOperations> Names<O> {
         dir: *mut bindings::inode,
         dentry: *mut bindings::dentry,
     ) -> c_int {
-        // SAFETY: All are valid, their names stable.
-        let (dir, name, inode) = unsafe {
-            let inode = INode::from_raw((*dentry).d_inode);
-            (INode::from_raw(dir), name_of(dentry), inode)
-        };
-        errno(O::unlink(dir, name, inode))
+        // SAFETY: The arguments are those of the VFS.
+        unsafe { remove(dir, dentry, O::unlink) }
     }
 
     /// # Safety
@@ -226,12 +240,8 @@ impl<O: DirOperations> Names<O> {
         dir: *mut bindings::inode,
         dentry: *mut bindings::dentry,
     ) -> c_int {
-        // SAFETY: All are valid, their names stable.
-        let (dir, name, inode) = unsafe {
-            let inode = INode::from_raw((*dentry).d_inode);
-            (INode::from_raw(dir), name_of(dentry), inode)
-        };
-        errno(O::rmdir(dir, name, inode))
+        // SAFETY: The arguments are those of the VFS.
+        unsafe { remove(dir, dentry, O::rmdir) }
     }
 
     /// # Safety

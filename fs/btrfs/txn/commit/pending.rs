@@ -55,6 +55,13 @@ pub(super) struct Pending {
     last: Option<Found>,
 }
 
+/// Which way a search goes.
+#[derive(Clone, Copy)]
+enum Way {
+    Up,
+    Down,
+}
+
 impl Pending {
     /// The tree `id` below `root`, without changes.
     pub(super) fn new(id: TreeId, root: Option<RootPtr>) -> Self {
@@ -97,25 +104,7 @@ impl Pending {
         blocks: &Blocks,
         key: &Key,
     ) -> Result<Option<(Key, &[u8])>> {
-        let mut from = Some(*key);
-        let mut hit = Hit::Nothing;
-        while let Some(at) = from {
-            let below = self.tree_after(blocks, &at)?;
-            let above = self.changes.cursor_lower_bound(&at);
-            let above = above.as_ref().map(|cursor| cursor.current());
-            let above = above.filter(|(key, _)| below.is_none_or(|(below, _)| **key <= below));
-            match (above, below) {
-                (Some((key, Some(_))), _) => hit = Hit::Change(*key),
-                (Some((key, None)), _) => {
-                    from = key.next();
-                    continue;
-                }
-                (None, Some((_, slot))) => hit = Hit::Slot(slot),
-                (None, None) => {}
-            }
-            break;
-        }
-        Ok(self.show(hit))
+        self.search(blocks, key, Way::Up)
     }
 
     /// The last item at or before `key`.
@@ -124,16 +113,31 @@ impl Pending {
         blocks: &Blocks,
         key: &Key,
     ) -> Result<Option<(Key, &[u8])>> {
+        self.search(blocks, key, Way::Down)
+    }
+
+    /// The first item from `key` on: of the changes and the tree what comes first, but for what is
+    /// deleted.
+    fn search(&mut self, blocks: &Blocks, key: &Key, way: Way) -> Result<Option<(Key, &[u8])>> {
         let mut from = Some(*key);
         let mut hit = Hit::Nothing;
         while let Some(at) = from {
-            let below = self.tree_before(blocks, &at)?;
-            let above = self.change_before(&at);
-            let above = above.filter(|(key, _)| below.is_none_or(|(below, _)| *key >= below));
-            match (above, below) {
+            let (below, above) = match way {
+                Way::Up => (self.tree_after(blocks, &at)?, self.change_after(&at)),
+                Way::Down => (self.tree_before(blocks, &at)?, self.change_before(&at)),
+            };
+            let first = |key: Key| match (below, way) {
+                (None, _) => true,
+                (Some((below, _)), Way::Up) => key <= below,
+                (Some((below, _)), Way::Down) => key >= below,
+            };
+            match (above.filter(|(key, _)| first(*key)), below) {
                 (Some((key, true)), _) => hit = Hit::Change(key),
                 (Some((key, false)), _) => {
-                    from = key.prev();
+                    from = match way {
+                        Way::Up => key.next(),
+                        Way::Down => key.prev(),
+                    };
                     continue;
                 }
                 (None, Some((_, slot))) => hit = Hit::Slot(slot),
@@ -151,6 +155,13 @@ impl Pending {
             Hit::Change(key) => Some((key, self.changes.get(&key)?.as_deref()?)),
             Hit::Slot(slot) => Leaf::new(&self.last.as_ref()?.leaf).entry(slot),
         }
+    }
+
+    /// The first change at or behind `key`, and whether it is one that puts an item.
+    fn change_after(&self, key: &Key) -> Option<(Key, bool)> {
+        let cursor = self.changes.cursor_lower_bound(key)?;
+        let (key, data) = cursor.current();
+        Some((*key, data.is_some()))
     }
 
     /// The last change at or before `key`, and whether it is one that puts an item.
