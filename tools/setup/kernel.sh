@@ -26,8 +26,12 @@ kernel_key() {
 	{
 		kernel_fragment "$1" "$2"
 		cat "$source_dir/.package-version"
-		# What concerns one architecture begins with its name.
+		# What concerns one architecture begins with its name; gcc's kernels are as they are
+		# without what is for clang's.
 		for _patch in "$top"/tools/setup/patches/"$1"-*.patch; do
+			case $_patch:$(kernel_llvm "$2") in
+			*-clang-*:) continue ;;
+			esac
 			[ ! -e "$_patch" ] || cat "$_patch"
 		done
 		"${RUSTC:-rustc}" --version
