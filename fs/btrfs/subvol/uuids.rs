@@ -38,10 +38,10 @@ pub(super) fn ids(data: &[u8]) -> impl Iterator<Item = TreeId> + '_ {
 
 /// Adds subvolume `id` to those that have `uuid`. `EOVERFLOW`: an item cannot name more.
 pub(crate) fn add(fs: &Fs, edits: &mut Edits, kind: u8, uuid: Uuid, id: TreeId) -> Result {
-    let Some(tree) = fs.roots().standard().uuid.as_ref() else {
+    let Some(tree) = fs.roots().uuid() else {
         return Ok(());
     };
-    let mut list = edits.get(tree, key(kind, uuid))?.unwrap_or_default();
+    let mut list = edits.get(&tree, key(kind, uuid))?.unwrap_or_default();
     let id = id.get().to_le_bytes();
     if !list.chunks_exact(8).any(|known| known == id) {
         list.extend_from_slice(&id, GFP_KERNEL)?;
@@ -50,18 +50,18 @@ pub(crate) fn add(fs: &Fs, edits: &mut Edits, kind: u8, uuid: Uuid, id: TreeId) 
     if list.len() > most {
         return Err(EOVERFLOW);
     }
-    edits.put(tree, key(kind, uuid), list)
+    edits.put(&tree, key(kind, uuid), list)
 }
 
 /// Takes subvolume `id` from those that have `uuid`, if it is there.
 pub(crate) fn remove(fs: &Fs, edits: &mut Edits, kind: u8, uuid: Uuid, id: TreeId) -> Result {
-    let Some(tree) = fs.roots().standard().uuid.as_ref() else {
+    let Some(tree) = fs.roots().uuid() else {
         return Ok(());
     };
     if uuid.is_nil() {
         return Ok(());
     }
-    let Some(list) = edits.get(tree, key(kind, uuid))? else {
+    let Some(list) = edits.get(&tree, key(kind, uuid))? else {
         return Ok(());
     };
     let id = id.get().to_le_bytes();
@@ -69,5 +69,5 @@ pub(crate) fn remove(fs: &Fs, edits: &mut Edits, kind: u8, uuid: Uuid, id: TreeI
     for known in list.chunks_exact(8).filter(|known| *known != id) {
         rest.extend_from_slice(known, GFP_KERNEL)?;
     }
-    edits.put_or_delete(tree, key(kind, uuid), rest)
+    edits.put_or_delete(&tree, key(kind, uuid), rest)
 }

@@ -78,6 +78,9 @@ pub(crate) struct Roots {
     /// It comes and goes with mount options.
     #[pin]
     free_space: SpinLock<Option<Arc<LiveTree>>>,
+    /// It is made where there is none.
+    #[pin]
+    uuid: SpinLock<Option<Arc<LiveTree>>>,
     /// Subvolumes that were asked for, by id.
     #[pin]
     subvols: Mutex<RBTree<u64, Arc<LiveTree>>>,
@@ -135,6 +138,7 @@ impl Roots {
         }
         let (tree, mut standard) = result?;
         let free_space = standard.free_space.take();
+        let uuid = standard.uuid.take();
         let init = pin_init!(Self {
             cache: cache.clone(),
             chunk,
@@ -144,6 +148,7 @@ impl Roots {
             root_dir: superblock.root_dir_objectid.get(),
             backup,
             free_space <- new_spinlock!(free_space, "btrfs-free-space-root"),
+            uuid <- new_spinlock!(uuid, "btrfs-uuid-root"),
             subvols <- new_mutex!(RBTree::new(), "btrfs-subvols"),
         });
         Arc::pin_init(init, GFP_KERNEL)
@@ -185,6 +190,26 @@ impl Roots {
     /// Takes the free space tree out: from now on nobody finds it.
     pub(crate) fn take_free_space(&self) -> Option<Arc<LiveTree>> {
         self.free_space.lock().take()
+    }
+
+    /// The tree of UUIDs, if there is one.
+    pub(crate) fn uuid(&self) -> Option<Arc<LiveTree>> {
+        self.uuid.lock().clone()
+    }
+
+    /// Makes a tree of UUIDs that has no block yet, as [`Self::create`] does; `None`: there is none
+    /// after all.
+    pub(crate) fn set_uuid(&self, item: Option<RootItem>) -> Result {
+        let tree = match item {
+            Some(item) => {
+                let view = TreeView::empty(self.cache.clone(), TreeId::UUID_TREE)?;
+                Some(LiveTree::new(view, item, 0)?)
+            }
+            None => None,
+        };
+        let old = core::mem::replace(&mut *self.uuid.lock(), tree);
+        drop(old);
+        Ok(())
     }
 
     /// The tree with the block group items: one of its own, or the extent tree.
@@ -279,6 +304,9 @@ impl Roots {
         if id == TreeId::FREE_SPACE_TREE {
             return self.free_space();
         }
+        if id == TreeId::UUID_TREE {
+            return self.uuid();
+        }
         let found = match id {
             TreeId::ROOT_TREE => Some(&self.tree),
             TreeId::CHUNK_TREE => Some(&self.chunk),
@@ -287,7 +315,6 @@ impl Roots {
             TreeId::DEV_TREE => standard.device.as_ref(),
             TreeId::BLOCK_GROUP_TREE => standard.block_group.as_ref(),
             TreeId::QUOTA_TREE => standard.quota.as_ref(),
-            TreeId::UUID_TREE => standard.uuid.as_ref(),
             TreeId::DATA_RELOC => standard.data_reloc.as_ref(),
             _ => None,
         };
