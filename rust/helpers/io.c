@@ -204,7 +204,13 @@ struct workqueue_struct *kfs_io_workqueue(const char *name, bool highpri,
 					  int max_active)
 {
 	return alloc_workqueue("%s", WQ_MEM_RECLAIM | WQ_UNBOUND |
-			       (highpri ? WQ_HIGHPRI : 0), max_active, name);
+			       (highpri ? WQ_HIGHPRI : 0),
+			       min_t(int, max_active, WQ_MAX_ACTIVE), name);
+}
+
+void kfs_resize_workqueue(struct workqueue_struct *wq, int max_active)
+{
+	workqueue_set_max_active(wq, min_t(int, max_active, WQ_MAX_ACTIVE));
 }
 
 void *kfs_kmap_local(struct page *page)

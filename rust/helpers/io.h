@@ -38,6 +38,7 @@ size_t kfs_folio_read_granule(struct folio *folio);
 void kfs_init_completion(struct completion *done);
 struct workqueue_struct *kfs_io_workqueue(const char *name, bool highpri,
 					  int max_active);
+void kfs_resize_workqueue(struct workqueue_struct *wq, int max_active);
 void *kfs_kmap_local(struct page *page);
 void kfs_kunmap_local(void *addr);
 void kfs_mapping_set_large_folios(struct address_space *mapping);

@@ -14,7 +14,11 @@
 //! caller waits until all turns are over. A helper that comes late finds no turn left, and does not
 //! look at the body; what it does look at is counted.
 
-use crate::{bindings, block, mem};
+use crate::{
+    bindings,
+    block::{self, Lane, Lanes},
+    mem,
+};
 use core::{ptr::from_ref, slice};
 use kernel::{
     impl_has_work, new_work,
@@ -83,12 +87,12 @@ impl_has_work! {
 
 impl Helper {
     /// Lets another processor help. Not generic, as lockdep wants one name for one class.
-    fn start(shared: Arc<Loop>) -> Result {
+    fn start(shared: Arc<Loop>, lanes: &Lanes) -> Result {
         let helper = pin_init!(Self {
             shared,
             work <- new_work!("kfs::parallel"),
         });
-        block::compute(KBox::pin_init(helper, GFP_KERNEL)?);
+        block::enqueue(KBox::pin_init(helper, GFP_KERNEL)?, lanes, Lane::Compute);
         Ok(())
     }
 }
@@ -112,10 +116,10 @@ unsafe fn call<F: Fn(usize)>(body: *const (), turn: usize) {
 }
 
 /// Calls `body` with each number below `turns`, in any order, on as many processors as there are to be
-/// had; returns when all calls have.
+/// had, and as these queues have workers; returns when all calls have.
 ///
 /// Sleeps. A turn should take longer than waking a processor, some ten microseconds.
-pub fn for_each<F: Fn(usize) + Sync>(turns: usize, body: F) {
+pub fn for_each<F: Fn(usize) + Sync>(lanes: &Lanes, turns: usize, body: F) {
     // SAFETY: The function has no requirements.
     let processors = unsafe { bindings::kfs_online_cpus() } as usize;
     let helpers = HELPERS
@@ -140,7 +144,7 @@ pub fn for_each<F: Fn(usize) + Sync>(turns: usize, body: F) {
         return (0..turns).for_each(&body);
     };
     for _ in 0..helpers {
-        if Helper::start(shared.clone()).is_err() {
+        if Helper::start(shared.clone(), lanes).is_err() {
             break;
         }
     }
@@ -157,10 +161,15 @@ unsafe impl<T: Send> Sync for Pieces<T> {}
 
 /// Cuts `data` into pieces of `size` elements (the last one may be shorter) and calls `body` with each,
 /// and with the number of its first element, as [`for_each`] does.
-pub fn chunks_mut<T: Send>(data: &mut [T], size: usize, body: impl Fn(usize, &mut [T]) + Sync) {
+pub fn chunks_mut<T: Send>(
+    lanes: &Lanes,
+    data: &mut [T],
+    size: usize,
+    body: impl Fn(usize, &mut [T]) + Sync,
+) {
     let (len, size) = (data.len(), size.max(1));
     let pieces = Pieces(data.as_mut_ptr());
-    for_each(len.div_ceil(size), |turn| {
+    for_each(lanes, len.div_ceil(size), |turn| {
         // Of the struct, not of its field: that is what can be shared.
         let pieces = &pieces;
         let start = turn * size;
@@ -182,7 +191,7 @@ mod tests {
     fn all_turns() -> Result {
         for turns in [0usize, 1, 2, 100] {
             let taken = [const { Atomic::<u32>::new(0) }; 100];
-            for_each(turns, |turn| {
+            for_each(&Lanes::new(), turns, |turn| {
                 if let Some(taken) = taken.get(turn) {
                     taken.add(1, ordering::Relaxed);
                 }
@@ -200,6 +209,7 @@ mod tests {
         for len in [0usize, 1, 7, 8, 9] {
             let mut data = [usize::MAX; 9];
             chunks_mut(
+                &Lanes::new(),
                 data.get_mut(..len).unwrap_or_default(),
                 4,
                 |start, piece| {

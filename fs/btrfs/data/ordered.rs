@@ -19,7 +19,7 @@ use kernel::sync::{
     atomic::{Atomic, Relaxed},
     new_mutex, Arc, Completion, Mutex,
 };
-use kfs::block::IoBuf;
+use kfs::block::{IoBuf, Lanes};
 use kfs::mem::{until_memory, GFP_NOFAIL};
 use kfs::parallel;
 
@@ -177,7 +177,7 @@ impl Ordered {
         with_csums: bool,
     ) {
         let added = match with_csums {
-            true => self.add_csums(&buf),
+            true => self.add_csums(inode.fs().volume().lanes(), &buf),
             false => Ok(()),
         };
         let logical = self.target.disk.checked_add(at).ok_or(EINVAL);
@@ -198,7 +198,7 @@ impl Ordered {
     }
 
     /// Computes the checksums of the next bytes. Parts are written in order, by one task.
-    fn add_csums(&self, buf: &IoBuf) -> Result {
+    fn add_csums(&self, lanes: &Lanes, buf: &IoBuf) -> Result {
         let geometry = &self.geometry;
         let sector = usize::try_from(geometry.sectorsize)?;
         let size = geometry.csum_type.size();
@@ -207,7 +207,7 @@ impl Ordered {
         // Not under the lock: parts that end meanwhile would wait for it.
         let mut csums = KVVec::from_elem(0u8, bytes, GFP_NOFAIL)?;
         let failed = Atomic::<bool>::new(false);
-        parallel::chunks_mut(&mut csums, size.saturating_mul(SHARE), |at, out| {
+        parallel::chunks_mut(lanes, &mut csums, size.saturating_mul(SHARE), |at, out| {
             let first = at.checked_div(size).unwrap_or(0).saturating_mul(sector);
             for (index, out) in out.chunks_mut(size).enumerate() {
                 let start = first.saturating_add(index.saturating_mul(sector));

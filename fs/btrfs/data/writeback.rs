@@ -194,7 +194,7 @@ impl Piece {
         let count = usize::try_from(total.div_ceil(RUN)).map_or(RUNS, |count| count.min(RUNS));
         let packed = packed.get_mut(..count).ok_or(EIO)?;
         let folios = &self.folios;
-        parallel::chunks_mut(packed, 1, |first, out| {
+        parallel::chunks_mut(data.fs().volume().lanes(), packed, 1, |first, out| {
             let mut at = RUN.saturating_mul(first as u64);
             for out in out {
                 // Without memory, for instance, it stays as it is.

@@ -15,7 +15,7 @@ use kernel::sync::{
     atomic::{Atomic, Relaxed},
     new_mutex, Arc, Mutex,
 };
-use kfs::block::DevNum;
+use kfs::block::{DevNum, Workers};
 
 use super::data_options::DataOptions;
 use super::options::{Flags, Options};
@@ -42,6 +42,8 @@ pub(crate) struct Fs {
     options: Mutex<Options>,
     #[pin]
     autodefrag: Notes,
+    #[pin]
+    workers: Mutex<Option<Workers>>,
     sector_size: u64,
     /// It was cut off.
     shut: Atomic<bool>,
@@ -76,6 +78,7 @@ impl Fs {
                 space,
                 options <- new_mutex!(options, "btrfs-options"),
                 autodefrag <- Notes::new(),
+                workers <- new_mutex!(None, "btrfs-workers"),
                 sector_size,
                 shut: Atomic::new(false),
                 volume,
@@ -123,6 +126,9 @@ impl Fs {
     /// Replaces the options.
     pub(super) fn set_options(&self, options: Options) {
         *self.options.lock() = options.with_data(DataOptions::PLAIN);
+        if let Some(workers) = &*self.workers.lock() {
+            workers.resize(options.thread_pool);
+        }
         self.volume.set_barriers(!options.has(Flags::NOBARRIER));
         self.txn.set_interval(options.commit_interval);
         self.txn
@@ -130,6 +136,19 @@ impl Fs {
         self.txn
             .set_panics(options.has(Flags::PANIC_ON_FATAL_ERROR));
         self.space.set_settings(space_settings(&options));
+    }
+
+    /// Gives it work queues of its own, as large as the options say; until then it used the module's.
+    pub(crate) fn begin_workers(&self) -> Result {
+        let workers = Workers::new(self.volume.lanes(), self.options().thread_pool)?;
+        *self.workers.lock() = Some(workers);
+        Ok(())
+    }
+
+    /// Ends them, and waits for what is queued.
+    pub(crate) fn end_workers(&self) {
+        let workers = self.workers.lock().take();
+        drop(workers);
     }
 
     /// Forgets the options that only mean something while mounting.

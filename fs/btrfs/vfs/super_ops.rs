@@ -100,7 +100,10 @@ impl FileSystem for Btrfs {
         })?;
         let delayed = Arc::new(Delayed(sb.weak()), GFP_KERNEL)?;
         sb.data().txn().set_delayed_data(Some(delayed));
-        load::get_root(sb, TreeId::FS_TREE)
+        let root = load::get_root(sb, TreeId::FS_TREE)?;
+        // The last step, as `put_super` ends them.
+        sb.data().begin_workers()?;
+        Ok(root)
     }
 
     fn subtree(sb: &BtrfsSuper, cx: &mut MountContext, _fc: &FsContext) -> Result<Option<CString>> {
@@ -143,6 +146,7 @@ impl FileSystem for Btrfs {
             // A failure has said so; there is nobody to tell.
             let _ = fs.make_read_only();
         }
+        fs.end_workers();
         sysfs::remove(fs.volume().id());
         let fsid = fs.volume().identity().fsid;
         fs.log()

@@ -85,6 +85,7 @@ use kernel::{
         Arc, Mutex, SpinLock,
     },
 };
+use kfs::block::Lanes;
 use kfs::mem::GFP_NOFAIL;
 use registry::{EntryId, Identity, Lease};
 use superblock::SuperBuf;
@@ -126,6 +127,8 @@ pub(crate) struct Volume {
     #[pin]
     allocation: Mutex<Allocation>,
     lease: Lease,
+    /// Where completions run.
+    lanes: Arc<Lanes>,
 }
 
 /// The devices of a volume.
@@ -146,6 +149,11 @@ impl Volume {
     /// Sizes that the structures depend on.
     pub(crate) fn geometry(&self) -> &Geometry {
         &self.geometry
+    }
+
+    /// The queues for completions, and for what is computed.
+    pub(crate) fn lanes(&self) -> &Arc<Lanes> {
+        &self.lanes
     }
 
     /// Log lines in the file system's name.

@@ -22,7 +22,7 @@ use kernel::{
     sync::{atomic::Atomic, Arc},
 };
 use kfs::{
-    block::{BlockDevice, Claim, Holder, OpenMode},
+    block::{BlockDevice, Claim, Holder, Lanes, OpenMode},
     log::Level,
 };
 
@@ -167,6 +167,7 @@ impl Volume {
         } else {
             OpenMode::Read
         };
+        let lanes = Arc::new(Lanes::new(), GFP_KERNEL)?;
         let (lease, (identity, opened)) = found.open(|identity, members| {
             let opened = open_all(members, identity.metadata_uuid, mode, holder)?;
             Ok((*identity, opened))
@@ -206,6 +207,7 @@ impl Volume {
                 devices <- new_mutex!(Devices { list, seeds: KVec::new() }),
                 allocation <- new_mutex!(Allocation::new()),
                 lease,
+                lanes,
             }? Error),
             GFP_KERNEL,
         )?;

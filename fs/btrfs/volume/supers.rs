@@ -30,7 +30,7 @@ use kernel::{
     sync::{atomic::ordering::Relaxed, Arc, Completion, Mutex, UniqueArc},
 };
 use kfs::{
-    block::{with_plug, BlockDevice, Io, IoBuf, IoDone, IoFlags, KBuf, Op, Segment},
+    block::{with_plug, BlockDevice, Io, IoBuf, IoDone, IoFlags, KBuf, Lanes, Op, Segment},
     mem::{NoFs, GFP_NOFAIL},
 };
 
@@ -109,7 +109,7 @@ impl Volume {
         }
         let waiter = Waiter::new()?;
         let (first, others) = with_plug(|| {
-            let others = others.submit(&waiter);
+            let others = others.submit(&waiter, &self.lanes);
             (first.submit_wait(), others)
         });
         waiter.wait();
@@ -342,9 +342,9 @@ impl Copies {
         (self.io.submit_wait(), self.targets)
     }
 
-    fn submit(self, waiter: &Arc<Waiter>) -> KVec<Target> {
+    fn submit(self, waiter: &Arc<Waiter>, lanes: &Arc<Lanes>) -> KVec<Target> {
         let waiter = waiter.clone();
-        self.io.submit(move |done| waiter.finish(done));
+        self.io.on(lanes).submit(move |done| waiter.finish(done));
         self.targets
     }
 }

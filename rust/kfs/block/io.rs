@@ -11,7 +11,7 @@
 //! memory: one allocation for all of it when there is one bio.
 
 use super::{
-    engine::{self, Lane},
+    engine::{self, Lane, Lanes},
     BlockDevice, IoBuf, Segment,
 };
 use crate::{bindings, mem};
@@ -142,6 +142,8 @@ pub struct Io {
     op: Op,
     flags: IoFlags,
     lane: Lane,
+    /// Whose queues are taken; `None` for the module's.
+    lanes: Option<Arc<Lanes>>,
 }
 
 impl Io {
@@ -156,6 +158,7 @@ impl Io {
             op,
             flags,
             lane: Lane::Prompt,
+            lanes: None,
         }
     }
 
@@ -180,6 +183,12 @@ impl Io {
     /// Without this, it waits for nothing but memory and requests of its own.
     pub fn patient(mut self) -> Self {
         self.lane = Lane::Patient;
+        self
+    }
+
+    /// What is called in the end runs on these queues.
+    pub fn on(mut self, lanes: &Arc<Lanes>) -> Self {
+        self.lanes = Some(lanes.clone());
         self
     }
 
@@ -487,11 +496,10 @@ impl<F: FnOnce(IoDone) + Send + 'static> Request<F> {
         // SAFETY: From `KBox::into_raw` in `submit`, and pinned there; nobody else uses it now.
         let request = unsafe { Pin::new_unchecked(KBox::from_raw(request)) };
         // SAFETY: All bios are done, and the box is the only way to the request.
-        let lane = unsafe { &*request.core.get() }
-            .io
-            .as_ref()
-            .map_or(Lane::Prompt, |io| io.lane);
-        engine::complete(request, lane);
+        let io = unsafe { &*request.core.get() }.io.as_ref();
+        let lane = io.map_or(Lane::Prompt, |io| io.lane);
+        let lanes = io.and_then(|io| io.lanes.clone());
+        engine::complete(request, lanes.as_deref(), lane);
     }
 }
 

@@ -11,8 +11,8 @@
 //! # Bounds
 //!
 //! Requests do not fail for memory once they are built: what submission allocates is
-//! small and waited for. Completions run on a work queue of the module ([`Engine`]) with
-//! a rescuer, on all CPUs.
+//! small and waited for. Completions run on work queues of the file system ([`Workers`]) or the
+//! module ([`Engine`]), which have rescuers, on all CPUs.
 
 mod bdev;
 mod engine;
@@ -22,8 +22,8 @@ mod plug;
 
 pub use crate::mem::KBuf;
 pub use bdev::{BlockDevice, Claim, DevNum, Holder, OpenMode, Zone, ZoneState};
-pub use engine::Engine;
-pub(crate) use engine::{compute, durable};
+pub(crate) use engine::{durable, enqueue, Lane};
+pub use engine::{Engine, Lanes, Workers};
 pub use io::{Io, IoDone, IoFlags, Op};
 pub use iobuf::{IoBuf, Segment};
 pub use plug::with_plug;

@@ -63,7 +63,7 @@ impl Applied {
             sealed.push((expect, buf, Ok(())), GFP_NOFAIL)?;
         }
         let (verifier, source) = (txn.roots.cache().verifier(), txn.roots.cache().source());
-        parallel::chunks_mut(&mut sealed, SHARE, |_, share| {
+        parallel::chunks_mut(txn.volume.lanes(), &mut sealed, SHARE, |_, share| {
             for (expect, buf, result) in share {
                 *result =
                     seal(verifier, buf).and_then(|()| verifier.check_new(source, buf, expect));

@@ -118,7 +118,7 @@ impl Volume {
             csums,
             client,
         } = read;
-        let mut io = Io::read(buf);
+        let mut io = Io::read(buf).on(&self.lanes);
         match self.plan_read(&mut io, logical) {
             Ok(parts) => {
                 let pending = Pending {

@@ -79,7 +79,7 @@ impl Volume {
             return Ok(None);
         }
         let flags = IoFlags::SYNC | IoFlags::META | IoFlags::PRIO;
-        let mut io = Io::write(buf).with_flags(flags);
+        let mut io = Io::write(buf).with_flags(flags).on(&self.lanes);
         let mut plan = WritePlan::new();
         self.plan_runs(&mut io, &at, &mut plan)?;
         let waiter = Waiter::new()?;

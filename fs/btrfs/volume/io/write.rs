@@ -84,7 +84,7 @@ impl Volume {
             true => IoFlags::SYNC,
             false => IoFlags::NONE,
         };
-        let mut io = Io::write(buf).with_flags(flags).patient();
+        let mut io = Io::write(buf).with_flags(flags).on(&self.lanes).patient();
         let mut plan = WritePlan::new();
         let all = 0..io.buf_len();
         if let Err(error) = self.plan_write(&mut io, logical, all, &mut plan) {
