@@ -157,11 +157,7 @@ pub(crate) fn write<'a>(
     if pos % sector != 0 || wanted % sector != 0 || inline {
         return Ok(Written::Done(iocb, 0));
     }
-    if data.file()?.is_in_flight(&(pos..end)) {
-        inode.wait_for_direct_io();
-    }
-    inode.write_and_wait(pos..end)?;
-    if inode.invalidate_pages(pos..end).is_err() {
+    if !claim(inode, &(pos..end))? {
         return Ok(Written::Done(iocb, 0));
     }
     if end <= u64::try_from(inode.size())? {
@@ -170,9 +166,33 @@ pub(crate) fn write<'a>(
             Err(iocb) => iocb,
         };
     }
-    let done = wait_write(inode, pos..end, &mut supply, from)?;
+    let done = wait_write(inode, pos..end, &mut supply, from);
+    data.file()?.unclaim(pos);
+    let done = done?;
     iocb.advance(done)?;
     Ok(Written::Done(iocb, done))
+}
+
+/// How often a range is written out that mappings make dirty again.
+const TRIES: u32 = 4;
+
+/// Sees to it that nothing of `range` is in the page cache, or in flight, and claims it. Returns
+/// whether that could be done. The inode lock is held for writing.
+fn claim(inode: &BtrfsInode, range: &Range<u64>) -> Result<bool> {
+    let file = inode.data().file()?;
+    for _ in 0..TRIES {
+        if file.is_busy(range) {
+            inode.wait_for_direct_io();
+        }
+        inode.write_and_wait(range.clone())?;
+        if inode.invalidate_pages(range.clone()).is_err() {
+            return Ok(false);
+        }
+        if file.claim(range)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// What there is for a write.
@@ -188,7 +208,7 @@ pub(super) struct Supply {
 /// have to.
 fn prepare(inode: &BtrfsInode, range: &Range<u64>) -> Result<DataReservation> {
     let data = inode.data();
-    let busy = data.file()?.is_in_flight(range)
+    let busy = data.file()?.is_busy(range)
         || inode.has_pages(range.clone())
         || range.end > u64::try_from(inode.size())?;
     if busy || !nowait::can_write(data, range) {

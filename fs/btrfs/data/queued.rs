@@ -277,13 +277,16 @@ impl Drop for Writing {
             let end = self.start.saturating_add(bytes as u64);
             let _ = request.file().inode().invalidate_pages(self.start..end);
         }
+        if let Ok(file) = request.file().inode().data().file() {
+            file.unclaim(self.start);
+        }
         request.end_write(result);
     }
 }
 
 /// Writes whole sectors to `range`, which ends before the file does, unless the maker of the request
-/// waits: then it is given back. The inode lock is held for writing, nothing of the range is in flight
-/// or in the page cache.
+/// waits: then it is given back. The inode lock is held for writing, and the range is claimed, which
+/// ends with the request.
 pub(super) fn write<'a>(
     inode: &BtrfsInode,
     iocb: Kiocb<'a, Btrfs>,

@@ -23,6 +23,7 @@ use kernel::prelude::*;
 use kernel::sync::{new_mutex, Mutex};
 
 use super::cache::ExtentCache;
+use super::claims::Claims;
 use super::compress::Recode;
 use super::extent::{Extent, Extents};
 use super::promise::Rates;
@@ -59,6 +60,7 @@ struct Inner {
     /// What is pending where items say that nothing is allocated.
     fresh: RangeSet,
     in_flight: RangeSet,
+    claims: Claims,
     changes: [Range<u64>; CHANGES],
     version: u64,
     disk_size: u64,
@@ -103,6 +105,7 @@ impl FileState {
             trees: None,
             fresh: RangeSet::new(),
             in_flight: RangeSet::new(),
+            claims: Claims::new(),
             changes: [const { 0..0 }; CHANGES],
             version: 1,
             disk_size: size,
@@ -205,9 +208,32 @@ impl FileState {
         }
     }
 
-    /// Whether some of `range` is in flight.
-    pub(crate) fn is_in_flight(&self, range: &Range<u64>) -> bool {
-        self.inner.lock().in_flight.covered(range) != 0
+    /// Whether some of `range` is in flight, or claimed.
+    pub(crate) fn is_busy(&self, range: &Range<u64>) -> bool {
+        let inner = self.inner.lock();
+        inner.in_flight.covered(range) != 0 || inner.claims.overlap(range)
+    }
+
+    /// Whether some of `range` is claimed by a direct write.
+    pub(crate) fn is_claimed(&self, range: &Range<u64>) -> bool {
+        self.inner.lock().claims.overlap(range)
+    }
+
+    /// Claims `range` for a direct write, up to [`Self::unclaim`], unless some of it is delayed, in
+    /// flight or claimed: then returns false. `ENOMEM`.
+    pub(crate) fn claim(&self, range: &Range<u64>) -> Result<bool> {
+        let mut inner = self.inner.lock();
+        let pending = [&inner.delayed, &inner.in_flight].map(|set| set.covered(range));
+        if pending != [0, 0] || inner.claims.overlap(range) {
+            return Ok(false);
+        }
+        inner.claims.add(range)?;
+        Ok(true)
+    }
+
+    /// Lets go of the claim that begins at `start`.
+    pub(crate) fn unclaim(&self, start: u64) {
+        self.inner.lock().claims.remove(start);
     }
 
     /// How many bytes of `range` are not delayed yet.
@@ -226,7 +252,7 @@ impl FileState {
 
     /// Delays `range`, paid by `reservation` where it is not `unpaid`; its items are paid by `trees`
     /// ([`Self::cost`]). Gives back what is left of the former; `EAGAIN` if it is not enough (any
-    /// more), or `under` is not true any more.
+    /// more), `under` is not true any more, or some of it is claimed.
     pub(crate) fn delay(
         &self,
         range: Range<u64>,
@@ -356,7 +382,7 @@ impl Inner {
         if missing == 0 {
             return Ok(reservation);
         }
-        if !self.is_unchanged(&range, under.version) {
+        if !self.is_unchanged(&range, under.version) || self.claims.overlap(&range) {
             return Err(EAGAIN);
         }
         if under.fresh {

@@ -12,6 +12,7 @@
 use core::ops::Range;
 use kernel::iov::IovIterSource;
 use kernel::prelude::*;
+use kernel::time::{delay::fsleep, Delta};
 use kfs::block::IoBuf;
 use kfs::fs::{Kiocb, Outcome};
 use kfs::iomap::{
@@ -103,6 +104,11 @@ impl IomapWriteOps for FileData {
         let sector = inode.data().fs().sector_size();
         let start = range.start - range.start % sector;
         let end = range.end.checked_next_multiple_of(sector).ok_or(EFBIG)?;
+        if inode.data().file()?.is_claimed(&(start..end)) {
+            // The task comes back. What it holds meanwhile others may need: not for long.
+            fsleep(Delta::from_millis(1));
+            return Err(EAGAIN);
+        }
         delay(inode, start..end, Urgency::Normal, false)
     }
 
@@ -194,7 +200,7 @@ fn mapping(extent: Located, range: Range<u64>, cookie: u64, kind: MappingKind) -
 }
 
 /// Sees to it that there will be space for `range`, whole sectors; for a new place in any case, if
-/// it is `moving`.
+/// it is `moving`. `EAGAIN` while a direct write has it: only who has not the inode lock sees that.
 fn delay(inode: &BtrfsInode, range: Range<u64>, how: Urgency, moving: bool) -> Result {
     let data = inode.data();
     let (file, space) = (data.file()?, data.fs().space());
@@ -206,6 +212,9 @@ fn delay(inode: &BtrfsInode, range: Range<u64>, how: Urgency, moving: bool) -> R
         let version = file.version();
         let extent = data.extent_at(at)?;
         let part = at..extent.end.min(range.end);
+        if file.is_claimed(&part) {
+            return Err(EAGAIN);
+        }
         let mut under = Under {
             fresh: extent.place == Place::Hole,
             unpaid: false,
@@ -298,7 +307,7 @@ fn wait_in_flight(inode: &BtrfsInode, iocb: &Kiocb<'_, Btrfs>, len: usize) -> Re
     let pos = u64::try_from(iocb.pos())?;
     let end = pos.saturating_add(u64::try_from(len)?);
     let end = end.checked_next_multiple_of(sector).ok_or(EFBIG)?;
-    if data.file()?.is_in_flight(&(pos - pos % sector..end)) {
+    if data.file()?.is_busy(&(pos - pos % sector..end)) {
         if iocb.nowait() {
             return Err(EAGAIN);
         }
