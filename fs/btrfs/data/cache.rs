@@ -57,6 +57,11 @@ impl ExtentCache {
         }
     }
 
+    /// Forgets all.
+    pub(crate) fn clear(&mut self) {
+        self.extents.clear();
+    }
+
     /// Forgets the extents that have a part in `range`.
     pub(crate) fn forget(&mut self, range: &Range<u64>) {
         self.extents

@@ -17,7 +17,7 @@ use kfs::fs::ExclusiveLock;
 use kfs::task;
 
 use super::compress::Recode;
-use super::extent::{Extent, Place, MAX_PACKED};
+use super::extent::{Extent, Place, FILE_END, MAX_PACKED};
 use super::read::FileData;
 use crate::vfs::{Btrfs, BtrfsInode};
 
@@ -95,10 +95,12 @@ impl<'a> Defrag<'a> {
         let end = end.checked_next_multiple_of(sector).ok_or(EFBIG)?;
         let window = (self.at - self.at % WINDOW).saturating_add(WINDOW).min(end);
         let mut target = self.at..self.at;
-        let mut walk = data.extents_from(self.at)?;
-        let mut here = walk.next()?;
+        let mut here = Some(data.extent_at(self.at)?);
         while let Some(extent) = here {
-            let next = walk.next()?;
+            let next = match extent.end < FILE_END {
+                true => Some(data.extent_at(extent.end)?),
+                false => None,
+            };
             while self.at < extent.end.min(window) {
                 let (wanted, until) = self.is_target(&extent, next.as_ref())?;
                 self.joins = wanted;

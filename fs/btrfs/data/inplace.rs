@@ -33,7 +33,7 @@ pub(super) fn find(inode: &Inode, range: &Range<u64>) -> Result<(Option<Target>,
     if moving {
         return Ok((None, range.end));
     }
-    let olds = replace::find(inode, range, 1)?;
+    let olds = inode.file()?.look(|| replace::find(inode, range, 1))?;
     let Some(old) = olds.items.first() else {
         return Ok((None, range.end));
     };

@@ -20,7 +20,11 @@
 
 use core::ops::Range;
 use kernel::prelude::*;
-use kernel::sync::{new_mutex, Mutex};
+use kernel::sync::{
+    atomic::{Acquire, Atomic, Relaxed, Release},
+    lock::mutex::MutexGuard,
+    new_mutex, Mutex,
+};
 
 use super::cache::ExtentCache;
 use super::claims::Claims;
@@ -39,6 +43,8 @@ pub(crate) struct FileState {
     /// Held while items are looked at in order to change them; taken under a handle.
     #[pin]
     edit: Mutex<()>,
+    /// Rises when that is taken, and when it is let go: odd meanwhile.
+    edits: Atomic<u64>,
     #[pin]
     inner: Mutex<Inner>,
     rates: Rates,
@@ -92,6 +98,18 @@ pub(crate) struct Pending {
     pub(crate) until: u64,
 }
 
+/// The right to change items; see [`FileState::edit`].
+pub(crate) struct Editing<'a> {
+    edits: &'a Atomic<u64>,
+    _guard: MutexGuard<'a, ()>,
+}
+
+impl Drop for Editing<'_> {
+    fn drop(&mut self) {
+        let _ = self.edits.fetch_add(1u64, Release);
+    }
+}
+
 impl FileState {
     /// For a file whose inode item has size `size` and `bytes` bytes allocated.
     pub(crate) fn new(size: u64, bytes: u64, rates: Rates) -> impl PinInit<Self> {
@@ -113,14 +131,35 @@ impl FileState {
         };
         pin_init!(Self {
             edit <- new_mutex!((), "btrfs-file-edit"),
+            edits: Atomic::new(0),
             inner <- new_mutex!(inner, "btrfs-file"),
             rates,
         })
     }
 
     /// The right to change the items of the file's extents. To be taken under a handle.
-    pub(crate) fn edit(&self) -> impl Sized + '_ {
-        self.edit.lock()
+    pub(crate) fn edit(&self) -> Editing<'_> {
+        let guard = self.edit.lock();
+        let _ = self.edits.fetch_add(1u64, Relaxed);
+        Editing {
+            edits: &self.edits,
+            _guard: guard,
+        }
+    }
+
+    /// What `look` sees of the items while nobody changes them: half of a change is a hole where
+    /// there is none, or two items for the same bytes. Not for who has the right to change them.
+    pub(crate) fn look<T>(&self, look: impl Fn() -> Result<T>) -> Result<T> {
+        let before = self.edits.load(Acquire);
+        if before % 2 == 0 {
+            let seen = look();
+            // Who saw something of a change had a lock after its maker, and sees this as well.
+            if self.edits.load(Acquire) == before {
+                return seen;
+            }
+        }
+        let _guard = self.edit.lock();
+        look()
     }
 
     /// The number of the last change.
@@ -188,8 +227,12 @@ impl FileState {
     /// the look-up began.
     pub(crate) fn remember(&self, version: u64, found: Extent, walk: &mut Extents) {
         let mut inner = self.inner.lock();
-        if inner.version == version {
+        let before = self.edits.load(Acquire);
+        if inner.version == version && before % 2 == 0 {
             inner.cache.fill(found, walk);
+            if self.edits.load(Acquire) != before {
+                inner.cache.clear();
+            }
         }
     }
 

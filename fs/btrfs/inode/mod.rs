@@ -225,11 +225,11 @@ impl Inode {
             Ok(extent) => return Ok(extent),
             Err(version) => version,
         };
-        let mut walk = self.extents_from(pos)?;
-        let extent = walk
-            .next()?
-            .filter(|extent| extent.covers(pos))
-            .ok_or(EUCLEAN)?;
+        let (extent, mut walk) = file.look(|| {
+            let mut walk = self.extents_from(pos)?;
+            let extent = walk.next()?.filter(|extent| extent.covers(pos));
+            Ok((extent.ok_or(EUCLEAN)?, walk))
+        })?;
         file.remember(version, extent, &mut walk);
         Ok(extent)
     }
