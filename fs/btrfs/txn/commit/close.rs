@@ -7,6 +7,12 @@
 //! and root items into theirs. That copies blocks, which changes references, and so there is
 //! another round. A block of the committed state is copied once and then rewritten in place, so
 //! rounds become empty: usually the third or fourth is the last.
+//!
+//! It can take many more. The item of a leaf of the extent tree is in some leaf of that tree, which
+//! is copied to delete it, and whose own item is in yet another one. Such a chain may be as long as
+//! the tree has leaves, with one of them in each round. So what is counted is not the rounds, but
+//! those that let go of no committed block: these only split what is new, which needs half a block
+//! of items each.
 
 use btrfs_batch::csums::{self, CsumWriter, Span};
 use btrfs_batch::free_space::{self, SpaceChange};
@@ -31,8 +37,8 @@ use crate::space::{Range, Space};
 use crate::tree::LiveTree;
 use crate::volume::Volume;
 
-/// More rounds than this are a bug.
-pub(super) const MAX_ROUNDS: usize = 16;
+/// More rounds than this that let go of no committed block are a bug.
+pub(super) const MAX_IDLE_ROUNDS: usize = 16;
 
 /// The bookkeeping of a commit.
 pub(super) struct Books<'a> {
@@ -141,7 +147,9 @@ impl<'a> Books<'a> {
     /// Does rounds until there is nothing to do.
     #[inline(never)]
     pub(super) fn close(&mut self, born: &BornMap) -> Result {
-        for round in 0..MAX_ROUNDS {
+        let (mut first, mut idle) = (true, 0);
+        while idle < MAX_IDLE_ROUNDS {
+            let removed = self.changes.removed.len();
             let Work {
                 blocks,
                 deltas,
@@ -154,11 +162,13 @@ impl<'a> Books<'a> {
                 deltas,
                 &mut self.changes,
             )?;
-            self.convert = round == 0;
-            self.work.merging = round == 0;
-            if round == 0 {
+            idle += usize::from(self.changes.removed.len() == removed);
+            self.convert = first;
+            self.work.merging = first;
+            if first {
                 self.insert_csums(born)?;
             }
+            first = false;
             self.follow()?;
             self.settle_all()?;
             self.note_roots()?;

@@ -20,8 +20,8 @@
 //! # Bounds
 //!
 //! Memory for the work blocks, one buffer each, and for the changes of the bookkeeping trees: a few
-//! hundred bytes for each extent that came or went. [`close`] ends after at most
-//! [`close::MAX_ROUNDS`] rounds.
+//! hundred bytes for each extent that came or went. [`close`] does at most as many rounds as the
+//! bookkeeping trees have blocks, and [`close::MAX_IDLE_ROUNDS`].
 
 mod apply;
 mod blocks;
