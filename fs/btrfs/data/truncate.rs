@@ -5,7 +5,8 @@
 //! A file gets longer by its size alone, and by items for holes where the feature is missing with
 //! which they need none. It gets shorter in this order: the size is set, the page cache is cut, what
 //! is in flight arrives, and then the items go, from the end on, in steps of [`MOST`]. Each step
-//! leaves a file that is consistent, only longer than asked for.
+//! leaves a file that is consistent, only longer than asked for. Where one fails, the file gets that
+//! size again: with the new one, what is left would be in it when it grows.
 //!
 //! That must work where nothing is free, so no data is written for it: what a sector has behind
 //! the end of the file stays on disk. Reads give zeroes for it ([`read`](super::read)), and
@@ -16,6 +17,7 @@ use btrfs_format::superblock::Incompat;
 use btrfs_format::types::Logical;
 use core::ops::Range;
 use kernel::prelude::*;
+use kfs::mem::until_memory;
 
 use super::inline;
 use super::read::FileData;
@@ -133,9 +135,17 @@ fn shorten(inode: &BtrfsInode, size: u64) -> Result {
         inode.set_size(size);
         inode.truncate_cache(size);
     }
-    drop(data.file()?.undelay(edge..u64::MAX));
-    inline::cut(inode, size)?;
-    drop_extents(inode, size)
+    let file = data.file()?;
+    drop(file.undelay(edge..u64::MAX));
+    let items = until_memory(|| {
+        inline::cut(inode, size)?;
+        drop_extents(inode, size)
+    });
+    items.inspect_err(|_| {
+        if let Ok(left) = i64::try_from(file.disk_size().max(size)) {
+            inode.set_size(left);
+        }
+    })
 }
 
 /// For a file that is to be removed: takes all items of extents out if they are many. Returns how

@@ -6,10 +6,11 @@ use btrfs_format::inode::{InodeFlags, InodeItem};
 use btrfs_format::superblock::Incompat;
 use kernel::prelude::*;
 use kfs::fs::{FileAttr, SetAttr, XattrSet};
+use kfs::mem::until_memory;
 
 use super::facts::{self, fsflag};
 use super::load;
-use super::store::{store, store_alone, store_deleting};
+use super::store::{store, DEMAND};
 use crate::data::truncate;
 use crate::dir::entries::most_bytes;
 use crate::edits::{complete, Edits};
@@ -31,13 +32,17 @@ pub(crate) fn set(inode: &BtrfsInode, attr: &SetAttr<'_, Btrfs>) -> Result {
     if attr.is_empty() {
         return Ok(());
     }
+    let demand = match attr.size() {
+        // Cutting a file must work where nothing is free.
+        Some(_) => DEMAND.deleting(),
+        None => DEMAND,
+    };
+    // It may be cut already: no time to give up.
+    let mut handle = until_memory(|| inode.data().fs().txn().start(demand))?;
     attr.apply();
     inode.inc_version();
-    match attr.size() {
-        // Cutting a file must work where nothing is free.
-        Some(_) => store_deleting(inode)?,
-        None => store_alone(inode)?,
-    }
+    store(&mut handle, inode)?;
+    drop(handle);
     if attr.changes_mode() {
         attr.chmod_acl()?;
     }
