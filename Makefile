@@ -24,9 +24,11 @@ modules:
 modules_install:
 	+$(KMAKE) modules_install
 
+# Nobody loads what this makes.
 clippy:
 	@mkdir -p $(MO)-clippy
-	+$(MAKE) -C $(KDIR) $(if $(ARCH),ARCH=$(ARCH)) M=$(CURDIR) MO=$(MO)-clippy CLIPPY=1 modules
+	+$(MAKE) -C $(KDIR) $(if $(ARCH),ARCH=$(ARCH)) M=$(CURDIR) MO=$(MO)-clippy CLIPPY=1 \
+		KRUSTFLAGS="-Copt-level=0 -Cdebuginfo=0" KBUILD_MODPOST_WARN=1 modules
 
 fmt:
 	rustfmt --edition 2021 $(RUST_SOURCES)
