@@ -153,10 +153,11 @@ impl Space {
 
     /// Lets a group that nobody knows yet join the others.
     fn add_group(&self, info: &Info, group: &Arc<BlockGroup>) -> Result {
+        // Before others know it: what they use of it they count.
+        let facts = group.facts(false);
         let _changing = self.changing.lock();
         let table = self.table()?.with(group)?;
         self.table.replace(Some(table));
-        let facts = group.facts(false);
         info.with(|counters| {
             counters.add_group(&facts);
             counters.refill();
