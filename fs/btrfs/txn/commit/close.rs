@@ -149,7 +149,6 @@ impl<'a> Books<'a> {
     pub(super) fn close(&mut self, born: &BornMap) -> Result {
         let (mut first, mut idle) = (true, 0);
         while idle < MAX_IDLE_ROUNDS {
-            let removed = self.changes.removed.len();
             let Work {
                 blocks,
                 deltas,
@@ -162,7 +161,7 @@ impl<'a> Books<'a> {
                 deltas,
                 &mut self.changes,
             )?;
-            idle += usize::from(self.changes.removed.len() == removed);
+            idle += usize::from(self.changes.removed.len() == self.seen.1);
             self.convert = first;
             self.work.merging = first;
             if first {
