@@ -20,8 +20,20 @@ pub struct Change<'a> {
 pub enum Edit<'a> {
     /// It has this data afterwards, whether it was there or not.
     Put(&'a [u8]),
+    /// The same, and its leaf is copied also where the item has this data already.
+    Renew(&'a [u8]),
     /// It is not there afterwards; it need not have been.
     Delete,
+}
+
+impl<'a> Edit<'a> {
+    /// What the item has afterwards.
+    pub(crate) fn data(self) -> Option<&'a [u8]> {
+        match self {
+            Edit::Put(data) | Edit::Renew(data) => Some(data),
+            Edit::Delete => None,
+        }
+    }
 }
 
 /// Where the root of a tree is.

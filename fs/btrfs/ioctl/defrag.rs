@@ -8,6 +8,7 @@ use crate::data::{
     defrag::{defrag, Request, THRESHOLD},
 };
 use crate::mount::options::Algorithm;
+use crate::subvol;
 use crate::vfs::Btrfs;
 use btrfs_format::types::Generation;
 use kernel::{ioctl::_IOW, prelude::*};
@@ -80,9 +81,7 @@ fn check(file: &File<Btrfs>) -> Result {
         return Err(EROFS);
     }
     if inode.is_dir() {
-        super::require_admin()?;
-        // That would be about the tree, not about files.
-        return Err(EOPNOTSUPP);
+        return super::require_admin();
     }
     if !inode.is_reg() {
         return Err(EINVAL);
@@ -95,10 +94,23 @@ fn check(file: &File<Btrfs>) -> Result {
     }
 }
 
+/// Of a directory: the tree of its subvolume, whatever else is asked for. Returns whether it is one.
+fn defrag_tree(file: &File<Btrfs>) -> Result<bool> {
+    let inode = file.inode();
+    if inode.is_dir() {
+        let data = inode.data();
+        subvol::defrag::defrag(data.fs(), data.subvol().tree())?;
+    }
+    Ok(inode.is_dir())
+}
+
 /// `DEFRAG`: the whole file.
 pub(crate) fn defrag_file(file: &File<Btrfs>) -> Result<isize> {
     let _write = file.want_write()?;
     check(file)?;
+    if defrag_tree(file)? {
+        return Ok(0);
+    }
     let request = Request {
         range: 0..u64::MAX,
         threshold: THRESHOLD,
@@ -115,6 +127,9 @@ pub(crate) fn defrag_file(file: &File<Btrfs>) -> Result<isize> {
 pub(crate) fn defrag_range(file: &File<Btrfs>, arg: usize) -> Result<isize> {
     let _write = file.want_write()?;
     check(file)?;
+    if defrag_tree(file)? {
+        return Ok(0);
+    }
     let args: DefragArgs = user::read(arg)?;
     if args.flags & !(COMPRESS | START_IO | COMPRESS_LEVEL | NOCOMPRESS) != 0 {
         return Err(EOPNOTSUPP);

@@ -21,6 +21,7 @@
 #![forbid(unsafe_code)]
 
 pub(crate) mod create;
+pub(crate) mod defrag;
 pub(crate) mod delete;
 mod options;
 pub(crate) mod path;

@@ -241,6 +241,18 @@ impl LiveTree {
         self.edit(handle, |overlay| overlay.set_complete(objectid))
     }
 
+    /// Has the leaf of the item with this key written anew, if there is one; the item stays as it is.
+    ///
+    /// May read; fails as [`Self::get`] and [`Self::put`] do.
+    pub(crate) fn renew(self: &Arc<Self>, handle: &mut dyn EditContext, key: Key) -> Result {
+        match self.get(key)? {
+            // As long as there is the handle, changes go to the open overlay only. So where that
+            // says nothing this is the item.
+            Some(item) => self.edit(handle, |overlay| overlay.renew(&key, &item)),
+            None => Ok(()),
+        }
+    }
+
     fn edit(
         self: &Arc<Self>,
         handle: &mut dyn EditContext,

@@ -9,7 +9,7 @@ use kernel::{prelude::*, sync::Arc};
 
 use super::live::LiveTree;
 use super::merge::LiveCursor;
-use super::overlay::{Collected, Edit, EditContext};
+use super::overlay::{Collected, EditContext};
 use super::tests::{open, Image};
 use super::view::TreeView;
 
@@ -144,9 +144,9 @@ impl Model {
                 return Err(EINVAL);
             }
             last = Some(*key);
-            match edit {
-                Edit::Put(data) => self.put(*key, number(data)?)?,
-                Edit::Delete => self.clear(*key, *key),
+            match edit.item() {
+                Some(data) => self.put(*key, number(data)?)?,
+                None => self.clear(*key, *key),
             }
         }
         Ok(())
@@ -229,7 +229,7 @@ impl Bench {
     fn edit(&mut self) -> Result {
         let mut operation = Operation::new(self.transid);
         let at = self.random.key(self.fresh);
-        match self.random.below(12) {
+        match self.random.below(13) {
             0..=5 => {
                 self.value += 1;
                 let data = self.value.to_le_bytes();
@@ -251,6 +251,7 @@ impl Bench {
                 self.tree.clear(&mut operation, first..=last)?;
                 self.model.clear(first, last);
             }
+            11 => self.tree.renew(&mut operation, at)?,
             _ => {
                 self.fresh += 1;
                 self.tree.set_complete(&mut operation, self.fresh)?;

@@ -64,7 +64,7 @@ pub(crate) use cache::{BlockSource, Severity, TreeCache};
 pub(crate) use cursor::Cursor;
 pub(crate) use live::{LiveTree, Place};
 pub(crate) use merge::LiveCursor;
-pub(crate) use overlay::{Collected, Edit, EditContext, Overlay};
+pub(crate) use overlay::{Collected, EditContext, Overlay};
 pub(crate) use roots::{RootOptions, Roots};
 pub(crate) use stages::{read_block_groups, read_chunk_tree, ChunkVisitor};
 pub(crate) use verify::Verifier;

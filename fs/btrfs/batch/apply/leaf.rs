@@ -15,7 +15,7 @@ struct Merge<'a> {
     leaf: Leaf<'a>,
     bytes: &'a [u8],
     work: bool,
-    /// Whether a change that alters something was met; the leaf is announced then.
+    /// Whether a change was met for which the leaf is copied; it is announced then.
     changed: bool,
     /// The first cleared range that does not end before the items at hand.
     clear: usize,
@@ -67,12 +67,12 @@ impl<S: Store> Apply<'_, S> {
                 }
                 _ => None,
             };
-            let new = match change.edit {
-                Edit::Put(data) => Some(data),
-                Edit::Delete => None,
-            };
+            let new = change.edit.data();
             if old == new {
                 if old.is_some() {
+                    if matches!(change.edit, Edit::Renew(_)) {
+                        self.touch(merge)?;
+                    }
                     merge.keep(at..slot)?;
                 }
                 continue;
@@ -113,7 +113,20 @@ impl<S: Store> Apply<'_, S> {
         merge.keep(start..end)
     }
 
-    /// Reports an item that changes, after the leaf and its ancestors have been announced.
+    /// Announces a leaf and its ancestors, before the first thing in it that changes.
+    fn touch(&mut self, merge: &mut Merge<'_>) -> Result {
+        if merge.changed {
+            return Ok(());
+        }
+        merge.changed = true;
+        self.announce(1)?;
+        if !merge.work {
+            self.store.copied(self.tree, merge.bytes, self.top == 1)?;
+        }
+        Ok(())
+    }
+
+    /// Reports an item that changes, after the leaf has been announced.
     fn report(
         &mut self,
         merge: &mut Merge<'_>,
@@ -121,13 +134,7 @@ impl<S: Store> Apply<'_, S> {
         old: Option<&[u8]>,
         new: Option<&[u8]>,
     ) -> Result {
-        if !merge.changed {
-            merge.changed = true;
-            self.announce(1)?;
-            if !merge.work {
-                self.store.copied(self.tree, merge.bytes, self.top == 1)?;
-            }
-        }
+        self.touch(merge)?;
         self.store.item(self.tree, key, old, new)
     }
 }

@@ -117,7 +117,7 @@ fn check_batch(env: &Env, changes: &[Change<'_>], clears: &[RangeInclusive<Key>]
             return Err(Error::Corrupt("the changes of a batch are not in order"));
         }
         prev = Some(change.key);
-        if matches!(change.edit, Edit::Put(data) if data.len() > max) {
+        if change.edit.data().is_some_and(|data| data.len() > max) {
             return Err(Error::Corrupt("an item does not fit a leaf"));
         }
     }

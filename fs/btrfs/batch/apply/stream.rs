@@ -10,7 +10,7 @@ use super::broken;
 use crate::build::data_range;
 use crate::error::Result;
 use crate::mem::{KVVec, GFP_NOFAIL};
-use crate::store::{Change, Edit};
+use crate::store::Change;
 use btrfs_format::leaf::{Item, Leaf};
 use btrfs_format::node::{ChildPtr, KeyPtr};
 use btrfs_format::{Key, Logical};
@@ -236,13 +236,8 @@ impl<B: core::ops::Deref<Target = [u8]>> Items<'_, B> {
 
     /// Key and data of an entry of the batch.
     pub(super) fn change(&self, index: usize) -> Result<(Key, &[u8])> {
-        match self.changes.get(index) {
-            Some(Change {
-                key,
-                edit: Edit::Put(data),
-            }) => Ok((*key, data)),
-            _ => Err(broken()),
-        }
+        let change = self.changes.get(index).ok_or(broken())?;
+        Ok((change.key, change.edit.data().ok_or(broken())?))
     }
 }
 

@@ -150,6 +150,34 @@ fn nothing_changes() {
 }
 
 #[test]
+fn renewed_leaves_are_copied() {
+    let mut model = model(4096, 5000, 60);
+    let root = model.root.unwrap();
+    let data = vec![key(2000).offset as u8; 60];
+    let renew = |key, data| btrfs_batch::Change {
+        key,
+        edit: btrfs_batch::Edit::Renew(data),
+    };
+    let changes = [renew(key(2000), &data), renew(key(2001), &[])];
+    model.memory.begin(model.root);
+    let same = &changes[..1];
+    model.root = model.memory.apply(model.root, same, &[]).unwrap();
+    assert_ne!(model.root, Some(root));
+    assert_eq!(model.memory.writes, usize::from(root.level) + 1);
+    assert!(model.memory.items.is_empty(), "no item changes");
+    let contents = model.memory.contents(model.root);
+    assert!(contents.iter().map(|(key, _)| key).eq(model.items.keys()));
+    assert!(contents
+        .iter()
+        .map(|(_, data)| data)
+        .eq(model.items.values()));
+    // It can be more than that: data that is not there is put.
+    model.memory.begin(model.root);
+    model.root = model.memory.apply(model.root, &changes, &[]).unwrap();
+    assert_eq!(model.memory.items.len(), 1);
+}
+
+#[test]
 fn deterministic() {
     let run = || {
         let mut random = Random(77);

@@ -27,6 +27,7 @@ impl Collected {
         for (key, edit) in &self.edits {
             let edit = match edit {
                 Edit::Put(item) => btrfs_batch::Edit::Put(item),
+                Edit::Renew(item) => btrfs_batch::Edit::Renew(item),
                 Edit::Delete => btrfs_batch::Edit::Delete,
             };
             changes.push(Change { key: *key, edit }, GFP_NOFAIL)?;

@@ -92,16 +92,23 @@ impl Deref for ItemBuf {
 pub(crate) enum Edit {
     /// It has this item.
     Put(ItemBuf),
+    /// It has this item, as it had before, and its leaf is written anew.
+    Renew(ItemBuf),
     /// It has none.
     Delete,
 }
 
 impl Edit {
+    /// The item that the key has.
+    pub(crate) fn item(&self) -> Option<&ItemBuf> {
+        match self {
+            Edit::Put(item) | Edit::Renew(item) => Some(item),
+            Edit::Delete => None,
+        }
+    }
+
     /// Bytes of memory that the data takes.
     pub(super) fn size(&self) -> usize {
-        match self {
-            Edit::Put(item) => item.size(),
-            Edit::Delete => 0,
-        }
+        self.item().map_or(0, ItemBuf::size)
     }
 }

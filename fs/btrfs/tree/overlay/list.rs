@@ -105,6 +105,14 @@ impl Overlay {
         Ok(self.changed(fresh, grown))
     }
 
+    /// Has the leaf of an item, which older stages have with this data, written anew, if the overlay says
+    /// nothing of the key yet.
+    pub(in crate::tree) fn renew(&self, key: &Key, data: &[u8]) -> Result<usize> {
+        let (shard, fresh) = self.shard_or_new(key.objectid)?;
+        let grown = shard.renew(SubKey::of(key), data)?;
+        Ok(self.changed(fresh, grown))
+    }
+
     /// Deletes an item, if there is one.
     pub(in crate::tree) fn delete(&self, key: &Key) -> Result<usize> {
         let (shard, fresh) = self.shard_or_new(key.objectid)?;

@@ -8,14 +8,14 @@
 //! transaction that is being committed. [`LiveTree`](super::live::LiveTree) shows both on top of
 //! the committed tree.
 //!
-//! * An [`ItemBuf`] holds the data of an item, an [`Edit`] is what becomes of a key.
+//! * An [`ItemBuf`] holds the data of an item, an [`Edit`](item::Edit) is what becomes of a key.
 //! * A [`Shard`] has all changes of one objectid.
 //! * An [`Overlay`] finds shards, and tells readers when something changed.
 //!
 //! # Invariants
 //!
-//! * A shard is in *normal form*: a [`Edit::Delete`] is neither in a cleared range nor in a
-//!   complete shard, where it would say nothing. Cleared ranges are disjoint, do not touch each
+//! * A shard is in *normal form*: an edit that deletes or renews is neither in a cleared range nor in
+//!   a complete shard, where it would say nothing. Cleared ranges are disjoint, do not touch each
 //!   other, and a complete shard has none.
 //! * A shard answers for a key with one look: an edit says what there is; else a cleared range,
 //!   or that the shard is complete, says that there is nothing; else older stages are asked.
@@ -38,7 +38,7 @@ mod list;
 mod shard;
 
 pub(crate) use changes::Collected;
-pub(crate) use item::{Edit, ItemBuf};
+pub(crate) use item::ItemBuf;
 pub(crate) use list::Overlay;
 pub(super) use shard::{Direction, Probe, What};
 

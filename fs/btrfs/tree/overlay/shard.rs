@@ -130,8 +130,7 @@ impl Shard {
     pub(in crate::tree) fn find(&self, key: SubKey) -> What {
         let content = self.content.lock();
         match content.edits.get(&key) {
-            Some(Edit::Put(item)) => What::Item(item.clone()),
-            Some(Edit::Delete) => What::Gone,
+            Some(edit) => said(edit),
             None if content.hides(key) => What::Gone,
             None => What::Unknown,
         }
@@ -152,6 +151,20 @@ impl Shard {
         let size = edit.size();
         let node = RBTreeNode::new(key, edit, GFP_NOFAIL)?;
         let old = self.content.lock().edits.insert(node);
+        Ok(grown(size, old))
+    }
+
+    /// Renews an item, which older stages have with this data, if the shard says nothing of the key;
+    /// returns by how much the shard grew.
+    pub(super) fn renew(&self, key: SubKey, data: &[u8]) -> Result<isize> {
+        let edit = Edit::Renew(ItemBuf::new(data)?);
+        let size = edit.size();
+        let node = RBTreeNode::new(key, edit, GFP_NOFAIL)?;
+        let mut content = self.content.lock();
+        if content.hides(key) || content.edits.get(&key).is_some() {
+            return Ok(0);
+        }
+        let old = content.edits.insert(node);
         Ok(grown(size, old))
     }
 
@@ -331,12 +344,14 @@ impl Content {
     }
 }
 
+/// What an edit says of its key.
+fn said(edit: &Edit) -> What {
+    edit.item().cloned().map_or(What::Gone, What::Item)
+}
+
 /// What the edit at `key` says: of this key alone.
 fn exactly(key: SubKey, edit: &Edit) -> Probe<SubKey> {
-    let what = match edit {
-        Edit::Put(item) => What::Item(item.clone()),
-        Edit::Delete => What::Gone,
-    };
+    let what = said(edit);
     Probe { what, edge: key }
 }
 

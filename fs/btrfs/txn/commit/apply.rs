@@ -23,7 +23,7 @@ use super::freeze::Frozen;
 use super::look::Look;
 use super::pending::Pending;
 use super::store::Work;
-use crate::tree::{Collected, Edit, LiveTree, TreeView};
+use crate::tree::{Collected, LiveTree, TreeView};
 
 /// A tree that the commit is about.
 pub(super) struct Tree {
@@ -265,9 +265,9 @@ fn preload(books: &mut Books<'_>, id: TreeId, changes: &Collected) -> Result {
         }
     }
     for (key, edit) in changes.edits.iter() {
-        match edit {
-            Edit::Put(item) => tree.put(*key, item)?,
-            Edit::Delete => tree.delete(*key)?,
+        match edit.item() {
+            Some(item) => tree.put(*key, item)?,
+            None => tree.delete(*key)?,
         }
     }
     Ok(())

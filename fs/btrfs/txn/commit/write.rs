@@ -13,7 +13,7 @@ use kfs::parallel;
 use super::super::Txn;
 use super::apply::{ranges, Applied, Tree};
 use super::publish::Next;
-use crate::tree::{Edit, Expect, Verifier};
+use crate::tree::{Expect, Verifier};
 use crate::volume::csum::Checksum;
 use crate::volume::{BackupRoots, NewSuper, RootPlace};
 
@@ -102,12 +102,8 @@ impl Applied {
         }
         if let Some(changes) = &self.chunk_changes {
             for (key, edit) in changes.edits.iter() {
-                let data: Option<&[u8]> = match edit {
-                    Edit::Put(item) => Some(item),
-                    Edit::Delete => None,
-                };
                 let key: &Key = key;
-                new.chunk_tree_change(key, data)?;
+                new.chunk_tree_change(key, edit.item().map(|item| &**item))?;
             }
         }
         self.conversion.note(new.fields());
