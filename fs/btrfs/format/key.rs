@@ -2,6 +2,7 @@
 
 //! Keys: what every item of every tree is sorted by.
 
+use crate::types::TreeId;
 use core::cmp::Ordering;
 use core::fmt;
 use zerocopy::little_endian::U64;
@@ -33,6 +34,11 @@ impl Key {
             item_type,
             offset,
         }
+    }
+
+    /// Whether the item is the root of a subvolume.
+    pub fn is_subvolume(self) -> bool {
+        self.item_type == item::ROOT_ITEM && TreeId(self.objectid).is_fstree()
     }
 
     /// The lowest key above this one; `None` after [`Key::MAX`].

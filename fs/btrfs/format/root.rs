@@ -94,6 +94,17 @@ impl RootItem {
         Some(item)
     }
 
+    /// Takes over from `latest` what every commit of the tree changes: where its root is, and since when.
+    pub fn follow(&mut self, latest: &Self) {
+        self.bytenr = latest.bytenr;
+        self.level = latest.level;
+        self.generation = latest.generation;
+        self.generation_v2 = latest.generation;
+        self.bytes_used = latest.bytes_used;
+        self.ctransid = latest.ctransid;
+        self.ctime = latest.ctime;
+    }
+
     /// Whether UUIDs and times of the subvolume are valid.
     ///
     /// [`Self::parse`] has cleared them if not; a subvolume has no UUID then.

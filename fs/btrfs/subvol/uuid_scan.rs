@@ -48,14 +48,10 @@ pub(crate) fn settle(fs: &Fs, flags: Flags) {
 fn subvolume(fs: &Fs, id: TreeId) -> Result<Option<RootItem>> {
     let end = Key::new(id.get(), item::ROOT_ITEM, u64::MAX);
     let cursor = fs.roots().tree().seek_at_or_before(end)?;
-    let found = cursor.item().filter(|(key, _)| is_subvolume(key));
+    let found = cursor.item().filter(|(key, _)| key.is_subvolume());
     let item = found.filter(|(key, _)| key.objectid == id.get());
     let item = item.and_then(|(_, data)| RootItem::parse(data));
     Ok(item.filter(|item| item.refs.get() != 0))
-}
-
-fn is_subvolume(key: &Key) -> bool {
-    key.item_type == item::ROOT_ITEM && TreeId(key.objectid).is_fstree()
 }
 
 /// The UUID of one kind.
@@ -106,7 +102,7 @@ fn add_missing(fs: &Fs) -> Result {
         let Some((key, data)) = cursor.item() else {
             return Ok(());
         };
-        let item = RootItem::parse(data).filter(|item| is_subvolume(&key) && item.refs.get() != 0);
+        let item = RootItem::parse(data).filter(|item| key.is_subvolume() && item.refs.get() != 0);
         drop(cursor);
         let id = TreeId(key.objectid);
         for kind in KINDS {

@@ -5,6 +5,7 @@
 use btrfs_batch::refs::{Extent, ExtentChanges};
 use btrfs_batch::{Env, RootPtr};
 use btrfs_format::header::Header;
+use btrfs_format::key::Key;
 use btrfs_format::root::RootItem;
 use btrfs_format::types::{Generation, Logical, TreeId};
 use core::mem;
@@ -266,7 +267,8 @@ fn preload(books: &mut Books<'_>, id: TreeId, changes: &Collected) -> Result {
     }
     for (key, edit) in changes.edits.iter() {
         match edit.item() {
-            Some(item) => tree.put(*key, item)?,
+            Some(data) if key.is_subvolume() => put_root(tree, blocks, *key, data)?,
+            Some(data) => tree.put(*key, data)?,
             None => tree.delete(*key)?,
         }
     }
@@ -276,4 +278,14 @@ fn preload(books: &mut Books<'_>, id: TreeId, changes: &Collected) -> Result {
 /// Adapts a tree that the commit keeps.
 pub(super) fn look<'a>(blocks: &'a Blocks, tree: &'a mut Pending) -> Look<'a> {
     Look { blocks, tree }
+}
+
+/// Puts the root item of a subvolume that an operation made or changed. It may have read it before the last commit of the
+/// subvolume ended, so where the root is it does not know.
+fn put_root(tree: &mut Pending, blocks: &Blocks, key: Key, data: &[u8]) -> Result {
+    let mut item = RootItem::parse(data).ok_or(EUCLEAN)?;
+    if let Some(latest) = tree.get(blocks, &key)?.and_then(RootItem::parse) {
+        item.follow(&latest);
+    }
+    tree.put(key, item.to_disk())
 }
