@@ -7,7 +7,7 @@ use crate::{mount::Fs, vfs::BtrfsInode};
 use btrfs_format::{
     inode::Timespec,
     key::{item, Key},
-    root::RootRef,
+    root::{RootItem, RootRef},
     types::{Ino, TreeId, Uuid},
 };
 use core::mem::offset_of;
@@ -148,7 +148,10 @@ pub(crate) fn get_info_32(fs: &Fs, inode: &BtrfsInode, arg: usize) -> Result<isi
 fn info(fs: &Fs, inode: &BtrfsInode) -> Result<KBox<SubvolInfo>> {
     let id = inode.data().subvol().id();
     let root = fs.roots().get(id)?;
-    let item = root.item();
+    let key = Key::new(id.get(), item::ROOT_ITEM, root.key_offset());
+    let stored = fs.roots().tree().get(key)?.ok_or(EUCLEAN)?;
+    let mut item = RootItem::parse(&stored).ok_or(EUCLEAN)?;
+    item.follow(&root.item());
     let mut info = KBox::new(
         SubvolInfo {
             treeid: id.get(),
