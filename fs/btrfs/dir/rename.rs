@@ -59,7 +59,15 @@ pub(crate) fn rename(rename: &Rename<'_, Btrfs>, idmap: &IdMap) -> Result {
         return Err(EPERM);
     }
     let across = from.subvol().id() != to.subvol().id();
-    let movable = |inode: &BtrfsInode| !across || matches!(Thing::of(inode), Thing::Subvol(_));
+    let is_subvol = |inode: &BtrfsInode| matches!(Thing::of(inode), Thing::Subvol(_));
+    let movable = |inode: &BtrfsInode| !across || is_subvol(inode);
+    let kept = match is_subvol(rename.inode) || rename.target.is_some_and(is_subvol) {
+        true => Some(from.fs().subvols().keep()),
+        false => None,
+    };
+    if kept.is_some() && (from.tree().is_dead() || to.tree().is_dead()) {
+        return Err(ENOENT);
+    }
     if !movable(rename.inode) {
         return Err(EXDEV);
     }
@@ -72,6 +80,7 @@ pub(crate) fn rename(rename: &Rename<'_, Btrfs>, idmap: &IdMap) -> Result {
     } else {
         replace(rename, idmap)?;
     }
+    drop(kept);
     if across {
         // What was moved is a subvolume. Without memory it keeps the options that it has.
         let _ = from.fs().subvols().settle_options();

@@ -65,6 +65,7 @@ fn root_ref() -> Result<KVec<u8>> {
 pub(crate) fn create(dir: &BtrfsInode, name: &[u8], idmap: &IdMap) -> Result<Created<Btrfs>> {
     let data = dir.data();
     let fs = data.fs();
+    let _kept = fs.subvols().keep();
     if data.is_stub() || data.tree().is_dead() {
         return Err(ENOENT);
     }

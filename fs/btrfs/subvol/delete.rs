@@ -45,6 +45,7 @@ pub(crate) fn delete(dir: &BtrfsInode, name: &[u8], root: &BtrfsInode) -> Result
     let (data, subvol) = (dir.data(), root.data().subvol());
     let fs = data.fs();
     let id = subvol.id();
+    let _changing = fs.subvols().change();
     may_delete(fs, id)?;
     let (count, bytes) = name_demand(name.len());
     let demand = Demand::items(count + 6, bytes + RootItem::SIZE as u64 + 256);

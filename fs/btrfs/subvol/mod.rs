@@ -14,9 +14,10 @@
 //! last of its inodes has left memory, commits take its tree apart. One that was deleted before a
 //! crash is dropped after the next mount for writing.
 //!
-//! Names of subvolumes change under the inode lock of the directory, as those of files do. The
-//! mutexes here are leaf locks, but that finding the first unused number, and passing options on
-//! ([`options`]), read the tree of roots.
+//! Names of subvolumes change under the inode lock of the directory, as those of files do, and below
+//! it under a semaphore of all subvolumes ([`SubvolTable::keep`]): no directory shows whether there are
+//! others in one that is to be deleted. The mutexes here are leaf locks, but that finding the first
+//! unused number, and passing options on ([`options`]), read the tree of roots.
 
 #![forbid(unsafe_code)]
 
@@ -38,6 +39,8 @@ use kernel::sync::{
     new_mutex, new_spinlock, Arc, Mutex, SpinLock,
 };
 use kfs::fs::{AnonDev, DeviceNumber};
+use kfs::new_rwsem;
+use kfs::sync::{ReadGuard, RwSemaphore, WriteGuard};
 
 use options::Stated;
 
@@ -166,6 +169,9 @@ pub(crate) struct SubvolTable {
     settling: Mutex<()>,
     #[pin]
     open: Mutex<RBTree<u64, Arc<Subvol>>>,
+    /// See [`Self::keep`] and [`Self::change`].
+    #[pin]
+    names: RwSemaphore<()>,
 }
 
 impl SubvolTable {
@@ -178,6 +184,7 @@ impl SubvolTable {
             resumed: Atomic::new(false),
             settling <- new_mutex!((), "btrfs-subvol-settle"),
             open <- new_mutex!(RBTree::new(), "btrfs-subvol-table"),
+            names <- new_rwsem!((), "btrfs-subvol-names"),
         })
     }
 
@@ -198,6 +205,16 @@ impl SubvolTable {
         }
         open.insert(node);
         Ok(fresh)
+    }
+
+    /// Held while something in a subvolume gets the name of another one: until then none is deleted.
+    pub(crate) fn keep(&self) -> ReadGuard<'_, ()> {
+        self.names.read()
+    }
+
+    /// Held while a subvolume is deleted, or what its root item says is changed.
+    pub(crate) fn change(&self) -> WriteGuard<'_, ()> {
+        self.names.write()
     }
 
     /// Whether the caller is the first one to look for subvolumes that earlier mounts deleted.

@@ -20,6 +20,7 @@ use crate::txn::Demand;
 
 /// Makes a subvolume read-only or writable, and that durable.
 pub(crate) fn set_readonly(fs: &Fs, subvol: &Arc<Subvol>, readonly: bool) -> Result {
+    let changing = fs.subvols().change();
     if subvol.is_readonly() == readonly {
         return Ok(());
     }
@@ -42,6 +43,7 @@ pub(crate) fn set_readonly(fs: &Fs, subvol: &Arc<Subvol>, readonly: bool) -> Res
     edits.put(roots, key, copy(stored.to_disk())?)?;
     complete(fs, handle, "subvolume flags", |handle| edits.apply(handle))?;
     subvol.tree().set_readonly(readonly);
+    drop(changing);
     fs.txn().commit()
 }
 
@@ -62,6 +64,7 @@ pub(crate) fn set_received(
     subvol: &Arc<Subvol>,
     from: &Received,
 ) -> Result<(Generation, Timespec)> {
+    let changing = fs.subvols().change();
     if subvol.is_readonly() {
         return Err(EROFS);
     }
@@ -92,6 +95,7 @@ pub(crate) fn set_received(
     complete(fs, handle, "received subvolume", |handle| {
         edits.apply(handle)
     })?;
+    drop(changing);
     fs.txn().commit()?;
     Ok((transid, now))
 }
@@ -104,6 +108,7 @@ pub(crate) fn set_default(fs: &Fs, id: TreeId) -> Result {
     if !id.is_fstree() {
         return Err(ENOENT);
     }
+    let _changing = fs.subvols().change();
     let subvol = fs.subvols().get(id)?;
     let roots = fs.roots().tree();
     let dir = fs.volume().superblock().root_dir_objectid.get();
