@@ -102,7 +102,7 @@ pub(crate) fn wait_sync(fs: &Fs, arg: usize) -> Result<isize> {
     if transid <= fs.generation().get() && (transid != 0 || !fs.volume().is_writable()) {
         return Ok(0);
     }
-    if transid > fs.txn().transid().get() || !fs.volume().is_writable() {
+    if transid > fs.txn().newest().get() || !fs.volume().is_writable() {
         return Err(EINVAL);
     }
     match transid {

@@ -85,17 +85,18 @@ impl Txn {
         result
     }
 
+    /// The last transaction that changes anything; it may still be under way.
+    pub(crate) fn newest(&self) -> Generation {
+        let gate = self.gate.read();
+        match self.is_dirty() {
+            true => gate.transid,
+            false => Generation(gate.transid.get().saturating_sub(1)),
+        }
+    }
+
     /// Begins to commit what was changed up to now; returns what to wait for.
     pub(crate) fn request(&self) -> Generation {
-        let (open, dirty) = {
-            let gate = self.gate.read();
-            (gate.transid, self.is_dirty())
-        };
-        let want = match dirty {
-            true => open,
-            // The one before it may still be under way.
-            false => Generation(open.get().saturating_sub(1)),
-        };
+        let want = self.newest();
         let mut progress = self.progress.lock();
         if progress.wanted < want {
             progress.wanted = want;
@@ -252,7 +253,9 @@ impl Txn {
         loop {
             let failed = progress.failed.is_some();
             let idle = failed || progress.parked;
-            let wanted = progress.wanted > progress.durable || self.is_dropping();
+            // Dropping goes on after the next mount.
+            let drops = !progress.stopping && self.is_dropping();
+            let wanted = progress.wanted > progress.durable || drops;
             if wanted && !idle {
                 progress.busy = true;
                 return Wake::Commit;
