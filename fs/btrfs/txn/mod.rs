@@ -55,6 +55,7 @@ use kernel::sync::{
     new_condvar, new_mutex, new_spinlock, Arc, CondVar, Mutex, SpinLock,
 };
 use kfs::kthread::KThread;
+use kfs::mem::NoFs;
 use kfs::new_rwsem;
 use kfs::sync::RwSemaphore;
 
@@ -397,6 +398,8 @@ impl Txn {
         out: &mut [u8],
         mut known: impl FnMut(Range<u64>) -> Result,
     ) -> Result {
+        // Reclaim under this lock could wait for it.
+        let _nofs = NoFs::enter();
         let start = start.get();
         self.open
             .lock()

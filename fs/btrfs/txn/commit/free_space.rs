@@ -61,8 +61,8 @@ impl Txn {
             item.refs = 1.into();
             item.generation = handle.transid().into();
             item.generation_v2 = item.generation;
-            self.roots.tree().put(&mut handle, key, item.to_disk())?;
             self.roots.create_free_space(item)?;
+            self.roots.tree().put(&mut handle, key, item.to_disk())?;
         }
         self.space.trust_free_space(false);
         self.open.lock().conversion.build = true;

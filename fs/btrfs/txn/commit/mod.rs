@@ -71,12 +71,14 @@ impl Txn {
     /// bookkeeping takes.
     #[inline(never)]
     fn prepare(&self) -> Result {
-        self.note_device_stats()?;
+        // The counters stay in memory, and the next commit tries again.
+        let _ = self.note_device_stats();
         let (reserve, _) = self.space.global_reserve();
         let bytes = self.open.lock().paid.bytes().saturating_add(reserve);
         match self.space.make_tree_room(bytes) {
-            // What was promised is there all the same; only the reserve may lack.
-            Err(error) if error == ENOSPC => Ok(()),
+            // What was promised is there all the same; only the reserve may lack. A chunk may also
+            // find no room in the superblock, or come after changes have ended.
+            Err(error) if [ENOSPC, EFBIG, EROFS].contains(&error) => Ok(()),
             result => result,
         }
     }
