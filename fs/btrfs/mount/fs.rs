@@ -173,10 +173,15 @@ impl Fs {
         self.txn
             .set_panics(options.has(Flags::PANIC_ON_FATAL_ERROR));
         self.txn.begin()?;
-        space_cache::settle(self, options).inspect_err(|_| {
+        self.settle(options).inspect_err(|_| {
             // The reason was told.
             let _ = self.make_read_only();
-        })?;
+        })
+    }
+
+    /// What has to be done before anybody else writes.
+    fn settle(&self, options: &Options) -> Result {
+        space_cache::settle(self, options)?;
         delete::resume(self);
         uuid_scan::settle(self, options.flags);
         writable::spoil_quotas(self)?;
@@ -202,7 +207,10 @@ impl Fs {
     }
 
     /// Makes what was changed durable and takes no more changes.
+    ///
+    /// After a transaction was aborted there is nothing that could be made durable.
     pub(crate) fn make_read_only(&self) -> Result {
+        let aborted = self.txn.is_aborted();
         let result = self.txn.end();
         self.space.stop_discards();
         if cfg!(debug_assertions) && result.is_ok() {
@@ -210,7 +218,10 @@ impl Fs {
         }
         self.volume.set_read_only();
         self.roots.cache().verifier().set_writable(false);
-        result
+        match aborted {
+            true => Ok(()),
+            false => result,
+        }
     }
 
     /// The kernel took a device away. `Ok` if the file system goes on, as if mounted degraded.

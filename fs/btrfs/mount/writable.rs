@@ -94,6 +94,6 @@ pub(super) fn spoil_quotas(fs: &Fs) -> Result {
     let head = copy.get_mut(..QgroupStatusItem::SIZE).ok_or(EUCLEAN)?;
     head.copy_from_slice(status.to_disk());
     let demand = Demand::items(1, u64::try_from(copy.len())?);
-    let mut handle = fs.txn().start(demand)?;
+    let mut handle = fs.txn().start(demand.deleting())?;
     tree.put(&mut handle, key, &copy)
 }
