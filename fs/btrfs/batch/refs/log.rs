@@ -51,6 +51,12 @@ impl Log {
         Self::default()
     }
 
+    /// Number of changes, at most.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     #[inline]
     pub(super) fn is_empty(&self) -> bool {
         self.entries.is_empty()

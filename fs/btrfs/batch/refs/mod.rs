@@ -121,6 +121,11 @@ impl RefDeltas {
         Self { log: Log::new() }
     }
 
+    /// Number of changes, at most.
+    pub fn len(&self) -> usize {
+        self.log.len()
+    }
+
     /// Whether [`apply_refs`] would have nothing to do.
     pub fn is_empty(&self) -> bool {
         self.log.is_empty()

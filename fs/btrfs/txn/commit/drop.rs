@@ -7,7 +7,8 @@
 //! to be kept. What is left in the end is an empty leaf, which goes with the root item.
 //!
 //! What other subvolumes share is removed by its top, however much is below. So a commit takes more
-//! of such parts ([`SHARED`]) than of nodes with all their leaves ([`STEPS`]).
+//! of such parts ([`SHARED`]) than of nodes with all their leaves ([`STEPS`]), and no more once many
+//! references were removed ([`REFS`]).
 //!
 //! What the C module was dropping is gone on with: [`remains`].
 
@@ -34,6 +35,8 @@ use btrfs_batch::BlockPtr;
 const STEPS: usize = 8;
 /// Shared subtrees that one commit lets go of.
 const SHARED: usize = 512;
+/// References after which a commit takes no further part: each may be in another leaf.
+const REFS: usize = 1 << 14;
 
 /// A subvolume of which a commit deletes a part.
 pub(super) struct Dropping {
@@ -93,7 +96,9 @@ impl Txn {
             let rest = remains::rest_of(&work.blocks, tree.id(), root, &tree.item)?;
             work.blocks.read_instead(rest);
         }
-        while steps < STEPS && shared < SHARED {
+        let before = work.deltas.len();
+        let enough = |work: &Work| work.deltas.len().saturating_sub(before) > REFS;
+        while steps < STEPS && shared < SHARED && !(steps + shared > 0 && enough(work)) {
             let Some(root) = tree.root else {
                 break;
             };
