@@ -200,7 +200,7 @@ fn claim(inode: &BtrfsInode, range: &Range<u64>) -> Result<bool> {
 pub(super) struct Supply {
     /// Where it would best be.
     hint: Option<Logical>,
-    /// Space that was reserved in advance.
+    /// Space that was reserved in advance, for who does not want to wait.
     reserved: Option<DataReservation>,
 }
 
@@ -261,7 +261,11 @@ fn place(data: &Inode, range: Range<u64>, supply: &mut Supply) -> Result<Target>
         Some(reserved) if reserved.bytes() >= want => reserved.split(want),
         _ => space.reserve_data(want)?,
     };
-    let target = Target::fresh(own.allocate(want, sector, supply.hint)?);
+    let how = match &supply.reserved {
+        Some(_) => Urgency::Nowait,
+        None => Urgency::Normal,
+    };
+    let target = Target::fresh(own.allocate_as(want, sector, supply.hint, how)?);
     match &mut supply.reserved {
         Some(reserved) => reserved.merge(own),
         None => drop(own),

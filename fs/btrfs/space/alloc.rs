@@ -13,13 +13,14 @@
 use btrfs_format::types::Logical;
 use kernel::prelude::*;
 use kernel::sync::{atomic::ordering::Relaxed, Arc};
+use kfs::mem::NoFs;
 
 use super::extent_map::{Extent, ExtentMap};
 use super::group::{BlockGroup, Loaded};
 use super::info::{Counters, Info, Kind};
 use super::policy::{self, Candidate, Cluster, LOADS, SMALL, WORTH};
 use super::table::GroupTable;
-use super::{Range, Space};
+use super::{Range, Space, Urgency};
 
 /// Takes a piece out of a group: where `find` says.
 fn take(
@@ -84,12 +85,14 @@ impl Space {
     /// than `min`; both in whole sectors. `hint`: where it would be best, behind what the file has.
     /// `pay` is told how much it became, under the counters' lock.
     ///
-    /// May read to find free space. `ENOSPC` if there is no piece of `min` bytes.
+    /// May read to find free space. `ENOSPC` if there is no piece of `min` bytes; with
+    /// [`Urgency::Nowait`] `EAGAIN` if there may be one after a discard.
     pub(super) fn alloc_data(
         &self,
         want: u64,
         min: u64,
         hint: Option<Logical>,
+        how: Urgency,
         pay: impl Fn(&mut Counters, u64),
     ) -> Result<Range> {
         let sector = self.sectorsize;
@@ -110,14 +113,31 @@ impl Space {
             .continue_file(info, &table, wanted, &pay)
             .or_else(|| self.at_cursor(info, &table, wanted, &pay));
         let found = match near {
-            Some(found) => Some(found),
-            None => self.search(info, &table, wanted, &pay)?,
+            Some(found) => found,
+            None => self.search_all(how, || self.search(info, &table, wanted, &pay))?,
         };
-        let found = found.ok_or(ENOSPC)?;
         Ok(Range {
             logical: Logical(found.start),
             len: found.len,
         })
+    }
+
+    /// Searches, and if that finds nothing once more while no range is out of the maps to be
+    /// discarded: just that one may have been promised.
+    fn search_all(
+        &self,
+        how: Urgency,
+        search: impl Fn() -> Result<Option<Extent>>,
+    ) -> Result<Extent> {
+        if let Some(found) = search()? {
+            return Ok(found);
+        }
+        let _nofs = NoFs::enter();
+        let _discarding = match how {
+            Urgency::Nowait => self.discarding.try_lock().ok_or(EAGAIN)?,
+            _ => self.discarding.lock(),
+        };
+        search()?.ok_or(ENOSPC)
     }
 
     /// Behind the file's last extent, if there is enough to be worth it.
@@ -307,7 +327,8 @@ impl Space {
             }
             if run <= len {
                 // The last way: any place, whatever the order of groups, aligned or not found.
-                break self.any_block(info, &table, eligible)?;
+                let search = || self.any_block(info, &table, eligible);
+                break self.search_all(Urgency::Normal, search)?;
             }
             run = (run / 4).max(len);
         };
@@ -321,7 +342,7 @@ impl Space {
         info: &Info,
         table: &GroupTable,
         eligible: impl Fn(&BlockGroup) -> bool,
-    ) -> Result<Extent> {
+    ) -> Result<Option<Extent>> {
         let len = self.nodesize;
         for (group, _) in candidates(info, table, eligible) {
             self.load_group(group)?;
@@ -330,10 +351,10 @@ impl Space {
                 Some(Extent { start, len })
             };
             if let Some(found) = take(info, group, find, Counters::pay_for_trees) {
-                return Ok(found);
+                return Ok(Some(found));
             }
         }
-        Err(ENOSPC)
+        Ok(None)
     }
 
     /// Where a row of small pieces may begin.

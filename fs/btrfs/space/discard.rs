@@ -4,10 +4,12 @@
 //! (`FITRIM`).
 //!
 //! A range is discarded while it is not free for anybody: before it is put among the free ones, or
-//! while it is taken out of them. For `discard=async` see [`discard_async`](super::discard_async).
+//! while it is taken out of them. The latter may be promised: whoever finds nothing else waits until
+//! it is back. For `discard=async` see [`discard_async`](super::discard_async).
 
 use btrfs_format::types::Logical;
 use kernel::prelude::*;
+use kfs::mem::NoFs;
 
 use super::extent_map::Extent;
 use super::group::{BlockGroup, Loaded};
@@ -85,6 +87,8 @@ impl Space {
             if kfs::task::is_killed() {
                 return Err(EINTR);
             }
+            let _nofs = NoFs::enter();
+            let discarding = self.discarding.lock();
             // Out of the map, and pinned for the sums.
             let taken = group.with_room(|inner| {
                 if inner.loaded != Loaded::Yes || inner.read_only > 0 {
@@ -109,6 +113,7 @@ impl Space {
             };
             let result = self.volume.discard(Logical(range.start), range.len);
             self.unpin_range(Logical(range.start), range.len);
+            drop(discarding);
             done.bytes = done.bytes.saturating_add(result?);
             done.logical = done.logical.saturating_add(range.len);
             at = range.end();

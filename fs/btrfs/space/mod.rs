@@ -23,10 +23,11 @@
 //!
 //! # Locks
 //!
-//! Turn to make room (mutex) -> making of groups (mutex, starts transaction handles) -> group table (mutex, for changes) -> loading of a group (mutex, reads tree blocks) -> group
+//! Turn to make room (mutex) -> making of groups (mutex, starts transaction handles) -> group table (mutex, for changes) -> discarding (mutex, waits for devices) -> loading of a group (mutex, reads tree blocks) -> group
 //! (mutex) -> counters (spinlock). Under the last two nothing is read, and nothing is allocated
 //! that could make memory be reclaimed. Who reserves holds none of them, no transaction handle, and
-//! no view of a tree, because what it sees cannot become free.
+//! no view of a tree, because what it sees cannot become free. Commits and writeback wait for
+//! discarding, so that waits for neither, nor for memory that they give back.
 //!
 //! # Bounds
 //!
@@ -156,6 +157,9 @@ pub(crate) struct Space {
     settings: SpinLock<Settings>,
     #[pin]
     discards: discard_async::Discards,
+    /// Held while a range is out of its group's map to be discarded.
+    #[pin]
+    discarding: Mutex<()>,
     /// The transaction whose commit allocates tree blocks.
     committing: Atomic<u64>,
     /// By how much promises of tree blocks may exceed what there is, bytes.
@@ -193,6 +197,7 @@ impl Space {
                 data_chunks: Atomic::new(0),
                 settings <- new_spinlock!(settings, "btrfs-space-settings"),
                 discards <- discard_async::Discards::new(),
+                discarding <- new_mutex!((), "btrfs-discarding"),
                 committing: Atomic::new(0),
                 overcommit: Atomic::new(0),
                 coming: ladder::Coming::new(),

@@ -106,10 +106,20 @@ impl DataReservation {
     /// Allocates as [`Space::alloc_data`] does, for bytes of this reservation, which then has so
     /// much less.
     pub(crate) fn allocate(&mut self, want: u64, min: u64, hint: Option<Logical>) -> Result<Range> {
+        self.allocate_as(want, min, hint, Urgency::Normal)
+    }
+
+    /// As [`Self::allocate`]; with [`Urgency::Nowait`] `EAGAIN` where it would wait for a discard.
+    pub(crate) fn allocate_as(
+        &mut self,
+        want: u64,
+        min: u64,
+        hint: Option<Logical>,
+        how: Urgency,
+    ) -> Result<Range> {
         let own = self.bytes;
-        let range = self.space.alloc_data(want, min, hint, |counters, len| {
-            ForData::give_back(counters, len.min(own));
-        })?;
+        let pay = |counters: &mut Counters, len: u64| ForData::give_back(counters, len.min(own));
+        let range = self.space.alloc_data(want, min, hint, how, pay)?;
         self.bytes = own.saturating_sub(range.len);
         Ok(range)
     }
