@@ -51,6 +51,23 @@ const LEAST_OVERCOMMIT: u64 = 256 << 20;
 /// A chunk of metadata is worth having early if less than this is free, bytes.
 const SCARCE: u64 = 64 << 20;
 
+/// Whether a chunk of metadata is worth having before it is needed, if `less` bytes were not there
+/// of those that are free.
+pub(super) fn is_scarce(counters: &Counters, less: u64) -> bool {
+    let total = counters.total.saturating_sub(less);
+    let full = counters.allocated().saturating_add(2 << 20) >= total / 10 * 8;
+    full && counters.free().saturating_sub(less) < SCARCE.min(total)
+}
+
+/// Which empty groups are removed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Spare {
+    /// All but what the next commit would make again.
+    Idle,
+    /// Those too: somebody is out of space.
+    All,
+}
+
 impl Space {
     /// Who puts chunks into the trees. `None` before the file system is torn down.
     pub(crate) fn set_chunk_sink(&self, sink: Option<Arc<dyn ChunkSink>>) {
@@ -203,10 +220,7 @@ impl Space {
                 return Err(ENOSPC);
             }
         }
-        let scarce = |counters: &Counters| {
-            let full = counters.allocated().saturating_add(2 << 20) >= counters.total / 10 * 8;
-            full && counters.free() < SCARCE.min(counters.total)
-        };
+        let scarce = |counters: &Counters| is_scarce(counters, 0);
         let info = self.info(Kind::Metadata)?;
         if scarce(&info.counters()) && self.is_roomy(info)? {
             // Better now than when it is urgent, but not a must.
@@ -271,7 +285,7 @@ impl Space {
     ///
     /// Their place on the devices is free after the next commit. Under the lock that makes groups
     /// one after the other; needs a handle for each.
-    pub(crate) fn remove_empty(&self) -> Result<usize> {
+    pub(crate) fn remove_empty(&self, which: Spare) -> Result<usize> {
         let Some(sink) = self.sink() else {
             return Ok(0);
         };
@@ -289,7 +303,7 @@ impl Space {
             {
                 continue;
             }
-            if self.close_empty(info, group) {
+            if self.close_empty(info, group, which) {
                 if let Err(error) = sink.remove(group) {
                     group.with(|inner| self.revive(info, group, inner));
                     return Err(error);
@@ -303,7 +317,8 @@ impl Space {
     }
 
     /// Makes a group read-only if it is empty, and not needed for promises.
-    fn close_empty(&self, info: &Info, group: &BlockGroup) -> bool {
+    fn close_empty(&self, info: &Info, group: &BlockGroup, which: Spare) -> bool {
+        let ahead = which == Spare::Idle && info.types.contains(BlockGroupFlags::METADATA);
         group.with(|inner| {
             let busy = inner.used.saturating_add(inner.reserved);
             let busy = busy.saturating_add(inner.pinned).saturating_add(inner.lost);
@@ -313,7 +328,8 @@ impl Space {
             inner.read_only = 1;
             let free = group.unused(inner);
             info.with(|counters| {
-                let fits = counters.taken().saturating_add(free) <= counters.total;
+                let fits = counters.taken().saturating_add(free) <= counters.total
+                    && !(ahead && is_scarce(counters, free));
                 if fits {
                     counters.retire(group.profile(), free, group.len());
                 }

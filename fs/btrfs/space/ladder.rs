@@ -47,6 +47,7 @@ use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Relaxed};
 use kernel::time::msecs_to_jiffies;
 
+use super::chunk::Spare;
 use super::info::{Counters, Info, Kind};
 use super::{Space, Urgency};
 
@@ -230,7 +231,7 @@ impl Space {
             }
             // Groups that are empty keep space from others until they are gone.
             let dropping = flusher.is_dropping();
-            let removed = self.remove_empty().unwrap_or(0);
+            let removed = self.remove_empty(Spare::All).unwrap_or(0);
             // Promises for the items of dirty data outlive commits.
             let write = climb.how == Urgency::Normal && !written;
             if write && rounds > 0 && climb.kind == Kind::Metadata {

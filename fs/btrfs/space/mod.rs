@@ -58,7 +58,7 @@ pub(crate) mod table;
 #[cfg(CONFIG_KUNIT = "y")]
 mod tests;
 
-pub(crate) use chunk::ChunkSink;
+pub(crate) use chunk::{ChunkSink, Spare};
 pub(crate) use group::BlockGroup;
 pub(crate) use info::{Info, Kind};
 pub(crate) use ladder::Flusher;

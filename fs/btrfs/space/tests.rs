@@ -107,6 +107,7 @@ mod tests {
 #[kernel::macros::kunit_tests(btrfs_space_counters)]
 mod counters {
     use super::*;
+    use crate::space::chunk::is_scarce;
     use crate::space::info::Counters;
 
     const MIB: u64 = 1 << 20;
@@ -165,6 +166,23 @@ mod counters {
         assert_eq!((c.commit, c.reserve, c.may_use), (0, 8 * MIB, 8 * MIB));
         c.refill();
         assert_eq!((c.reserve, c.may_use), (10 * MIB, 10 * MIB));
+    }
+
+    /// What is made ahead is not what is removed because it is empty.
+    #[test]
+    fn scarce_with_and_without_a_group() {
+        let half = |used| {
+            let mut group = group(BlockGroupFlags::METADATA, RaidProfile::Dup, used);
+            group.length = 100 * MIB;
+            group
+        };
+        let alone = |used| tally(&[half(used)], BlockGroupFlags::METADATA, 1);
+        let both = |used| tally(&[half(used), half(0)], BlockGroupFlags::METADATA, 1);
+        assert!(!is_scarce(&alone(77 * MIB), 0));
+        assert!(is_scarce(&alone(78 * MIB), 0));
+        assert!(!is_scarce(&both(78 * MIB), 0));
+        assert!(is_scarce(&both(78 * MIB), 100 * MIB));
+        assert!(!is_scarce(&both(77 * MIB), 100 * MIB));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use kfs::mem::NoFs;
 
 use super::delayed::Rounds;
 use super::{Demand, Txn};
-use crate::space::Urgency;
+use crate::space::{Spare, Urgency};
 
 /// How far transactions have got.
 pub(super) struct Progress {
@@ -225,7 +225,7 @@ impl Txn {
             let wake = self.sleep(stop);
             if let Wake::Interval = wake {
                 // What cannot be done now can be done the next time.
-                let _ = self.space.remove_empty();
+                let _ = self.space.remove_empty(Spare::Idle);
             }
             if let Wake::Commit | Wake::Interval = wake {
                 self.write_before_commit();
