@@ -281,17 +281,18 @@ impl Space {
         self.overcommit.store(limit().unwrap_or(0), Relaxed);
     }
 
-    /// Takes empty block groups away, of each kind and profile all but one. Returns how many.
+    /// Takes empty block groups away, of each kind and profile all but one. Returns whether that is
+    /// worth a commit: there were some, or the one that is running needs them.
     ///
     /// Their place on the devices is free after the next commit. Under the lock that makes groups
     /// one after the other; needs a handle for each.
-    pub(crate) fn remove_empty(&self, which: Spare) -> Result<usize> {
+    pub(crate) fn remove_empty(&self, which: Spare) -> Result<bool> {
         let Some(sink) = self.sink() else {
-            return Ok(0);
+            return Ok(false);
         };
         let _growing = self.growing.lock();
         let table = self.table()?;
-        let mut removed = 0;
+        let mut found = false;
         for group in table.iter() {
             let types = group.flags().types();
             let info = self.infos.iter().find(|info| info.types == types);
@@ -303,17 +304,29 @@ impl Space {
             {
                 continue;
             }
+            if self.is_committed_to(info, group) {
+                found |= group.used() == 0;
+                continue;
+            }
             if self.close_empty(info, group, which) {
                 if let Err(error) = sink.remove(group) {
                     group.with(|inner| self.revive(info, group, inner));
                     return Err(error);
                 }
                 self.forget(info, group)?;
-                removed += 1;
+                found = true;
             }
         }
         self.update_overcommit();
-        Ok(removed)
+        Ok(found)
+    }
+
+    /// Whether the commit that is running may need a group. The sums do not tell: they have younger
+    /// groups too, which are not for its tree blocks.
+    fn is_committed_to(&self, info: &Info, group: &BlockGroup) -> bool {
+        let committing = self.committing.load(Relaxed);
+        let metadata = info.types.contains(BlockGroupFlags::METADATA);
+        metadata && committing > 0 && group.born().get() <= committing
     }
 
     /// Makes a group read-only if it is empty, and not needed for promises.

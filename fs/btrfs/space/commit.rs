@@ -3,7 +3,7 @@
 //! What a commit does to block groups, and what follows it.
 
 use btrfs_format::profile::BlockGroupFlags;
-use btrfs_format::types::{Generation, Logical};
+use btrfs_format::types::Logical;
 use kernel::prelude::*;
 use kernel::sync::{atomic::ordering::Relaxed, Arc};
 use kfs::mem::GFP_NOFAIL;
@@ -28,10 +28,9 @@ pub(crate) struct GroupUse {
 }
 
 impl Space {
-    /// A commit of transaction `transid` begins to allocate tree blocks, and pays for them with
+    /// The commit of the frozen transaction begins to allocate tree blocks, and pays for them with
     /// `reservation`, and then with the global reserve.
-    pub(crate) fn begin_commit(&self, transid: Generation, reservation: MetaReservation) {
-        self.committing.store(transid.get(), Relaxed);
+    pub(crate) fn begin_commit(&self, reservation: MetaReservation) {
         let bytes = reservation.into_bytes();
         if let Ok(info) = self.info(Kind::Metadata) {
             info.with(|counters| counters.commit = counters.commit.saturating_add(bytes));
@@ -40,6 +39,7 @@ impl Space {
 
     /// It has allocated all that it needs. What it did not need is free for others.
     pub(crate) fn end_commit(&self) {
+        self.committing.store(0, Relaxed);
         if let Ok(info) = self.info(Kind::Metadata) {
             info.with(|counters| {
                 let left = core::mem::take(&mut counters.commit);

@@ -43,6 +43,7 @@
 //! [`ROUNDS`] rounds, each a commit and at most [`WAIT`]; more only as long as deleted subvolumes
 //! are being dropped, of which every commit drops a part.
 
+use btrfs_format::types::Generation;
 use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Relaxed};
 use kernel::time::msecs_to_jiffies;
@@ -130,8 +131,12 @@ impl Space {
         self.coming.open.fetch_add(bytes, Relaxed);
     }
 
-    /// The transaction takes no more changes: what is freed from now on is for the next commit.
-    pub(crate) fn note_frozen(&self) {
+    /// The transaction takes no more changes: what is freed from now on is for the next commit, and
+    /// groups that are made from now on are none for the one that begins.
+    ///
+    /// Called before there can be a handle of the next transaction.
+    pub(crate) fn note_frozen(&self, transid: Generation) {
+        self.committing.store(transid.get(), Relaxed);
         let freed = self.coming.open.load(Relaxed);
         self.coming.frozen.store(freed, Relaxed);
         let _ = self.coming.open.fetch_sub(freed, Relaxed);
@@ -231,13 +236,13 @@ impl Space {
             }
             // Groups that are empty keep space from others until they are gone.
             let dropping = flusher.is_dropping();
-            let removed = self.remove_empty(Spare::All).unwrap_or(0);
+            let removed = self.remove_empty(Spare::All).unwrap_or(false);
             // Promises for the items of dirty data outlive commits.
             let write = climb.how == Urgency::Normal && !written;
             if write && rounds > 0 && climb.kind == Kind::Metadata {
                 flusher.write_delayed();
                 written = true;
-            } else if removed > 0 || hope.commit || hope.leaving || dropping {
+            } else if removed || hope.commit || hope.leaving || dropping {
                 flusher.commit(climb.how != Urgency::Normal)?;
                 if self.step_up(climb)? {
                     return Ok(());

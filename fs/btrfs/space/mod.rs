@@ -160,7 +160,8 @@ pub(crate) struct Space {
     /// Held while a range is out of its group's map to be discarded.
     #[pin]
     discarding: Mutex<()>,
-    /// The transaction whose commit allocates tree blocks.
+    /// The transaction whose commit allocates tree blocks, or will when it is frozen; 0 if there
+    /// is none.
     committing: Atomic<u64>,
     /// By how much promises of tree blocks may exceed what there is, bytes.
     overcommit: Atomic<u64>,

@@ -120,7 +120,7 @@ impl Frozen {
     fn begin(&mut self, txn: &Txn) -> Result<KBox<Work>> {
         let env = env_of(txn, self.transid)?;
         let paid = mem::replace(&mut self.paid, txn.space.no_metadata());
-        txn.space.begin_commit(self.transid, paid);
+        txn.space.begin_commit(paid);
         let cache = txn.roots.cache().clone();
         cache.verifier().set_generation(self.transid);
         let extent = txn.roots.standard().extent.clone().ok_or(EIO)?;

@@ -58,10 +58,10 @@ impl Txn {
         let groups = mem::take(&mut open.groups);
         let conversion = mem::take(&mut open.conversion);
         open.forced = false;
-        self.space.note_frozen();
         open.total = Total::default();
         mem::swap(&mut open.paid, &mut next_paid);
         let transid = gate.transid;
+        self.space.note_frozen(transid);
         gate.transid = transid.next();
         *self.frozen.lock() = Some(born.clone());
         let frozen = Frozen {
