@@ -36,28 +36,17 @@ pub(crate) fn run(file: &File<Btrfs>, what: Fallocate, keep: bool, range: Range<
     if longer {
         truncate::expand(inode, size, range.start.max(size))?;
     }
-    let whole = match what {
-        Fallocate::Allocate => {
-            let first = range.start - range.start % sector;
-            let end = range.end.checked_next_multiple_of(sector).ok_or(EFBIG)?;
-            inode.write_and_wait(first..end)?;
-            first..end
-        }
-        Fallocate::PunchHole | Fallocate::Zero => {
-            let lock = inode.lock_invalidate();
-            zero_edges_and_punch(inode, &range, size, &lock)?
-        }
-    };
-    match what {
-        Fallocate::Allocate => allocate(inode, whole)?,
-        Fallocate::Zero => {
-            // The edges as well, where there is nothing.
-            let first = range.start - range.start % sector;
-            let end = range.end.checked_next_multiple_of(sector).ok_or(EFBIG)?;
-            inode.write_and_wait(first..end)?;
-            allocate(inode, first..end)?;
-        }
-        Fallocate::PunchHole => {}
+    // No mapping makes anything dirty meanwhile: what is a hole stays one.
+    let lock = inode.lock_invalidate();
+    if what != Fallocate::Allocate {
+        zero_edges_and_punch(inode, &range, size, &lock)?;
+    }
+    if what != Fallocate::PunchHole {
+        // The edges as well, where there is nothing.
+        let first = range.start - range.start % sector;
+        let end = range.end.checked_next_multiple_of(sector).ok_or(EFBIG)?;
+        inode.write_and_wait(first..end)?;
+        allocate(inode, first..end, &lock)?;
     }
     if longer {
         truncate::extend(inode, range.end)?;
@@ -65,13 +54,13 @@ pub(crate) fn run(file: &File<Btrfs>, what: Fallocate, keep: bool, range: Range<
     Ok(())
 }
 
-/// Makes `range` read as zeroes, without space for the whole sectors in it, which are returned.
+/// Makes `range` read as zeroes, without space for the whole sectors in it.
 fn zero_edges_and_punch(
     inode: &BtrfsInode,
     range: &Range<u64>,
     size: u64,
     lock: &InvalidateLock<'_, Btrfs>,
-) -> Result<Range<u64>> {
+) -> Result {
     let data = inode.data();
     let sector = data.fs().sector_size();
     let start = range.start.checked_next_multiple_of(sector).ok_or(EFBIG)?;
@@ -88,8 +77,7 @@ fn zero_edges_and_punch(
         }
     };
     if start >= end {
-        zero(range.start, range.end)?;
-        return Ok(start..start);
+        return zero(range.start, range.end);
     }
     zero(range.start, start)?;
     zero(end, range.end)?;
@@ -97,8 +85,7 @@ fn zero_edges_and_punch(
     if let Ok(file) = data.file() {
         drop(file.undelay(start..end));
     }
-    punch(inode, start..end)?;
-    Ok(start..end)
+    punch(inode, start..end)
 }
 
 /// Takes whole sectors out of the items of a file. Nothing is in flight there.
@@ -138,7 +125,7 @@ fn punch(inode: &BtrfsInode, range: Range<u64>) -> Result {
 }
 
 /// Allocates space for the holes in `range`, whole sectors. Nothing is dirty there.
-fn allocate(inode: &BtrfsInode, range: Range<u64>) -> Result {
+fn allocate(inode: &BtrfsInode, range: Range<u64>, _lock: &InvalidateLock<'_, Btrfs>) -> Result {
     let data = inode.data();
     let fs = data.fs();
     let mut hint = None;
