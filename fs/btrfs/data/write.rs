@@ -113,8 +113,16 @@ impl IomapWriteOps for FileData {
     }
 
     fn release(inode: &BtrfsInode, range: Range<u64>) {
+        let sector = inode.data().fs().sector_size();
+        // It may begin at the end of the file, in a sector that is dirty.
+        let Some(start) = range.start.checked_next_multiple_of(sector) else {
+            return;
+        };
+        if start >= range.end {
+            return;
+        }
         if let Ok(file) = inode.data().file() {
-            drop(file.undelay(range));
+            drop(file.undelay(start..range.end));
         }
     }
 
