@@ -53,6 +53,10 @@ impl IomapWriteOps for FileData {
             true => end,
             false => end.min(start.saturating_add(RESERVE)),
         };
+        if purpose.is_fault() {
+            // The folio becomes dirty as a whole, whatever extents are under it.
+            delay(inode, start..end, Urgency::Nowait, false)?;
+        }
         let mut delayed = false;
         loop {
             let cookie = file.version();
