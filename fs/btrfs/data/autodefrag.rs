@@ -162,7 +162,7 @@ fn run_one(sb: &BtrfsSuper, stop: &Stop, key: (u64, u64), note: &Note) -> Result
     };
     let subvol = fs.subvols().get(TreeId(key.0))?;
     let inode = load::get(sb, &subvol, Ino(key.1))?;
-    if subvol.is_readonly() || inode.nlink() == 0 || !inode.is_reg() {
+    if inode.nlink() == 0 || !inode.is_reg() {
         return Ok(true);
     }
     // With what is before and behind.
@@ -176,7 +176,7 @@ fn run_one(sb: &BtrfsSuper, stop: &Stop, key: (u64, u64), note: &Note) -> Result
     let mut work = Defrag::new(&inode, &request);
     loop {
         for _ in 0..STEPS {
-            let on = subvol.data_options().has(Flags::AUTODEFRAG);
+            let on = subvol.data_options().has(Flags::AUTODEFRAG) && !subvol.is_readonly();
             if stop.requested() || !on || !fs.volume().is_writable() || !work.step()? {
                 return Ok(true);
             }

@@ -587,11 +587,16 @@ impl<O: FileOperations> FileTable<O> {
             let file = bindings::kfs_vmf_file(vmf);
             let inode = (*file).f_inode;
             bindings::kfs_sb_start_pagefault((*inode).i_sb);
-            bindings::file_update_time(file);
-            let lock = &raw mut (*(*inode).i_mapping).invalidate_lock;
-            bindings::down_read(lock);
-            let ret = page_mkwrite::<O::Data>(vmf);
-            bindings::up_read(lock);
+            let updated = bindings::file_update_time(file);
+            let ret = if updated < 0 {
+                bindings::kfs_vmf_error(updated)
+            } else {
+                let lock = &raw mut (*(*inode).i_mapping).invalidate_lock;
+                bindings::down_read(lock);
+                let ret = page_mkwrite::<O::Data>(vmf);
+                bindings::up_read(lock);
+                ret
+            };
             bindings::kfs_sb_end_pagefault((*inode).i_sb);
             ret
         }
