@@ -188,11 +188,11 @@ pub(super) fn cut(inode: &BtrfsInode, size: u64) -> Result {
     if size == 0 || size > most(fs)? {
         return Ok(());
     }
-    let extent = data.extent_at(0)?;
-    let Place::Inline { key, size: has, .. } = extent.place else {
-        return Ok(());
+    let longer = |extent: &Extent| match extent.place {
+        Place::Inline { key, size: has, .. } if has > size => Some((key, has)),
+        _ => None,
     };
-    if has <= size {
+    if longer(&data.extent_at(0)?).is_none() {
         return Ok(());
     }
     let header = usize::try_from(HEADER)?;
@@ -200,6 +200,11 @@ pub(super) fn cut(inode: &BtrfsInode, size: u64) -> Result {
     let demand = replace::demand(1, size.div_ceil(replace::ITEM).saturating_add(4));
     let mut handle = fs.txn().start(demand.deleting())?;
     let edit = file.edit();
+    // What a mapping made dirty may have been written meanwhile.
+    let extent = data.extents_from(0)?.next()?.ok_or(EUCLEAN)?;
+    let Some((key, has)) = longer(&extent) else {
+        return Ok(());
+    };
     let fields = header_of(handle.transid(), size, Compression::None);
     let (head, rest) = item.split_at_mut_checked(header).ok_or(EINVAL)?;
     head.copy_from_slice(fields.to_disk());
