@@ -22,7 +22,7 @@ use kfs::block::IoBuf;
 use kfs::fs::{Kiocb, Outcome, Queued};
 
 use super::extent::Place;
-use super::ordered::{Ordered, Owner, Target, PART};
+use super::ordered::{self, Ordered, Owner, Target, PART};
 use super::{inplace, nowait, queued, read, writeback};
 use crate::inode::Inode;
 use crate::space::{DataReservation, Urgency};
@@ -297,7 +297,7 @@ pub(super) fn start_next(
     });
     let ordered = ordered.inspect_err(|_| {
         target.give_back(data);
-        file.land(part.clone());
+        ordered::fail(inode, part.clone());
     })?;
     let mut at = 0;
     while at < size {

@@ -15,7 +15,7 @@ use kfs::fs::File;
 use kfs::mem::KBuf;
 
 use super::extent::MAX_PACKED;
-use super::ordered::{Ordered, Owner, Target};
+use super::ordered::{self, Ordered, Owner, Target};
 use super::{inline, truncate};
 use crate::vfs::{Btrfs, BtrfsInode};
 
@@ -129,7 +129,7 @@ fn write_extent(
     });
     let ordered = ordered.inspect_err(|_| {
         target.give_back(data);
-        file.land(whole.clone());
+        ordered::fail(inode, whole.clone());
     })?;
     ordered.write(data, 0, padded, true, true);
     ordered.wait(inode, end)

@@ -15,6 +15,7 @@ use kfs::mem::{until_memory, KBuf};
 use super::compress::Packer;
 use super::decode;
 use super::extent::{Extent, Place, MAX_PACKED};
+use super::ordered;
 use super::replace;
 use super::replace::MOST;
 use super::writeback::Folios;
@@ -126,8 +127,8 @@ pub(super) fn write(
         .as_ref()
         .map_err(|e| *e)
         .and_then(|_| put(inode, inline));
-    if let (Err(error), Ok(file)) = (result, inode.data().file()) {
-        file.land(whole);
+    if let Err(error) = result {
+        ordered::fail(inode, whole);
         let data = inode.data();
         data.fs().log().error_limited(format_args!(
             "root {} inode {}: writing inline data failed (error {})",

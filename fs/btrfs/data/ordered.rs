@@ -12,6 +12,7 @@
 
 use btrfs_format::file_extent::{Compression, DiskExtent};
 use btrfs_format::geometry::Geometry;
+use btrfs_format::superblock::Incompat;
 use btrfs_format::types::Logical;
 use core::ops::Range;
 use kernel::prelude::*;
@@ -281,10 +282,8 @@ impl Ordered {
                 let space = inode.data().fs().space();
                 space.unalloc(self.target.disk, self.target.disk_len);
             }
-            if let Ok(file) = inode.data().file() {
-                file.land(self.range.clone());
-            }
             let data = inode.data();
+            fail(inode, self.range.clone());
             data.fs().log().warn_limited(format_args!(
                 "failed to write [{}, {}) of inode {} in tree {} (error {})",
                 self.range.start,
@@ -415,4 +414,30 @@ impl Ordered {
         };
         replace::put_extent(data.tree(), data.ino(), handle, part.start, &extent, false)
     }
+}
+
+/// `range` was on its way to disk, and does not arrive. No folio may be locked.
+pub(super) fn fail(inode: &BtrfsInode, range: Range<u64>) {
+    if let Ok(true) = abandon(inode, range) {
+        // If this fails, whatever is stored next has the size.
+        let txn = inode.data().fs().txn();
+        let handle = txn.start_writeback(replace::demand(0, 1), None);
+        let _ = handle.and_then(|mut handle| store(&mut handle, inode));
+    }
+}
+
+/// As [`fail`], but the size of the file is not stored; whether there is another one to store.
+///
+/// What arrived behind `range` waited for it to be in the file. Where holes have items that must
+/// wait on: there is none for this one.
+pub(super) fn abandon(inode: &BtrfsInode, range: Range<u64>) -> Result<bool> {
+    let data = inode.data();
+    let file = data.file()?;
+    file.land(range);
+    if !data.fs().has_incompat(Incompat::NO_HOLES) {
+        return Ok(false);
+    }
+    let before = file.disk_size();
+    file.raise_disk_size(u64::try_from(inode.size())?);
+    Ok(file.disk_size() > before)
 }

@@ -21,7 +21,7 @@ use kfs::mem::{until_memory, KBuf, GFP_NOFAIL};
 use kfs::parallel;
 
 use super::compress::{Packer, RUN};
-use super::ordered::{Ordered, Owner, Target, PART};
+use super::ordered::{self, Ordered, Owner, Target, PART};
 use super::{autodefrag, inline, inplace};
 use crate::inode::Inode;
 use crate::space::{DataReservation, Urgency};
@@ -47,9 +47,8 @@ pub(crate) struct Collected(Option<Piece>);
 impl Collected {
     /// Takes a dirty range.
     pub(super) fn add(&mut self, inode: &BtrfsInode, sync: bool, pos: u64, range: WritebackRange) {
-        let data = inode.data();
         let end = pos.saturating_add(range.len() as u64);
-        let (reserved, unpaid) = match launch(data, pos..end) {
+        let (reserved, unpaid) = match launch(inode, pos..end) {
             Ok(launched) => launched,
             Err(e) => return range.finish(Err(e)),
         };
@@ -69,7 +68,7 @@ impl Collected {
                     piece.unpaid = piece.unpaid.saturating_sub(unpaid);
                     let paid = end.saturating_sub(pos).saturating_sub(unpaid);
                     drop(piece.reserved.split(paid));
-                    land(data, pos..end);
+                    let _ = ordered::abandon(inode, pos..end);
                     range.finish(Err(ENOMEM));
                     self.send(inode, sync);
                 }
@@ -87,7 +86,7 @@ impl Collected {
                         })
                     }
                     Err(range) => {
-                        land(data, pos..end);
+                        let _ = ordered::abandon(inode, pos..end);
                         range.finish(Err(ENOMEM));
                     }
                 }
@@ -118,17 +117,14 @@ impl Collected {
 
 /// `range` is on its way to disk; returns space for all of it, but for the number of bytes that is
 /// returned, too.
-fn launch(inode: &Inode, range: Range<u64>) -> Result<(DataReservation, u64)> {
-    let file = inode.file()?;
+fn launch(inode: &BtrfsInode, range: Range<u64>) -> Result<(DataReservation, u64)> {
+    let (file, space) = (inode.data().file()?, inode.data().fs().space());
     let len = range.end.saturating_sub(range.start);
     let (reserved, unpaid) = file.launch(range.clone())?;
     let has = reserved.as_ref().map_or(0, |r| r.bytes());
     // A folio may become dirty behind the back of the file system: it pays now.
     let missing = len.saturating_sub(has).saturating_sub(unpaid);
-    let missing = inode
-        .fs()
-        .space()
-        .reserve_data_as(missing, Urgency::Completion);
+    let missing = space.reserve_data_as(missing, Urgency::Completion);
     match (reserved, missing) {
         (Some(mut reserved), Ok(missing)) => {
             reserved.merge(missing);
@@ -136,15 +132,9 @@ fn launch(inode: &Inode, range: Range<u64>) -> Result<(DataReservation, u64)> {
         }
         (None, Ok(missing)) => Ok((missing, unpaid)),
         (_, Err(_)) => {
-            file.land(range);
+            let _ = ordered::abandon(inode, range);
             Err(ENOSPC)
         }
-    }
-}
-
-fn land(inode: &Inode, range: Range<u64>) {
-    if let Ok(file) = inode.file() {
-        file.land(range);
     }
 }
 
@@ -173,7 +163,7 @@ impl Piece {
                 }
             };
             if let Err(e) = sent {
-                land(data, self.start..self.end);
+                let _ = ordered::abandon(inode, self.start..self.end);
                 return self.folios.finish(Err(e));
             }
         }
