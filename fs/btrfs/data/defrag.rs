@@ -157,22 +157,27 @@ pub(crate) fn defrag(inode: &BtrfsInode, request: &Request) -> Result {
     if request.range.start >= size {
         return Err(EINVAL);
     }
-    let file = inode.data().file()?;
-    file.set_recode(request.recode);
-    let mut work = Defrag::new(inode, request);
-    let done = loop {
-        match work.step() {
-            Ok(true) if task::is_interrupted() => break Err(EAGAIN),
-            Ok(true) => task::cond_resched(),
-            Ok(false) => break Ok(()),
-            Err(e) => break Err(e),
-        }
+    let Some(recode) = request.recode else {
+        return run(inode, request);
     };
-    if request.recode.is_none() {
-        return done;
-    }
+    let file = inode.data().file()?;
+    let recoding = file.recode_as(recode);
+    let done = run(inode, request);
     // It is compressed as it is written: by now, lest it be written later, in the usual way.
     let written = inode.write_and_wait(request.range.clone());
-    file.set_recode(None);
+    drop(recoding);
     done.and(written)
+}
+
+/// All steps.
+fn run(inode: &BtrfsInode, request: &Request) -> Result {
+    let mut work = Defrag::new(inode, request);
+    loop {
+        match work.step() {
+            Ok(true) if task::is_interrupted() => return Err(EAGAIN),
+            Ok(true) => task::cond_resched(),
+            Ok(false) => return Ok(()),
+            Err(e) => return Err(e),
+        }
+    }
 }

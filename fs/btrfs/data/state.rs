@@ -47,6 +47,9 @@ pub(crate) struct FileState {
     edits: Atomic<u64>,
     #[pin]
     inner: Mutex<Inner>,
+    /// Held while all data is compressed in a certain way; taken before the inode lock.
+    #[pin]
+    recoding: Mutex<()>,
     rates: Rates,
 }
 
@@ -110,6 +113,18 @@ impl Drop for Editing<'_> {
     }
 }
 
+/// All data of a file is compressed in a certain way; see [`FileState::recode_as`].
+pub(super) struct Recoding<'a> {
+    file: &'a FileState,
+    _guard: MutexGuard<'a, ()>,
+}
+
+impl Drop for Recoding<'_> {
+    fn drop(&mut self) {
+        self.file.inner.lock().recode = None;
+    }
+}
+
 impl FileState {
     /// For a file whose inode item has size `size` and `bytes` bytes allocated.
     pub(crate) fn new(size: u64, bytes: u64, rates: Rates) -> impl PinInit<Self> {
@@ -133,6 +148,7 @@ impl FileState {
             edit <- new_mutex!((), "btrfs-file-edit"),
             edits: Atomic::new(0),
             inner <- new_mutex!(inner, "btrfs-file"),
+            recoding <- new_mutex!((), "btrfs-file-recoding"),
             rates,
         })
     }
@@ -391,9 +407,14 @@ impl FileState {
         self.inner.lock().recode
     }
 
-    /// Sets it.
-    pub(super) fn set_recode(&self, recode: Option<Recode>) {
-        self.inner.lock().recode = recode;
+    /// Sets it, up to when what is returned is dropped. One at a time.
+    pub(super) fn recode_as(&self, recode: Recode) -> Recoding<'_> {
+        let guard = self.recoding.lock();
+        self.inner.lock().recode = Some(recode);
+        Recoding {
+            file: self,
+            _guard: guard,
+        }
     }
 
     /// The items of `range` are others now.
