@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Ranges of a file that direct writes have for themselves.
+//! Ranges of a file that direct writes, and encoded ones, have for themselves.
 //!
 //! A direct write goes past the page cache, and may go where the data is: preallocated space, for
 //! which it makes checksums. If a mapping made a page of the same sectors dirty meanwhile, that would

@@ -178,7 +178,7 @@ const TRIES: u32 = 4;
 
 /// Sees to it that nothing of `range` is in the page cache, or in flight, and claims it. Returns
 /// whether that could be done. The inode lock is held for writing.
-fn claim(inode: &BtrfsInode, range: &Range<u64>) -> Result<bool> {
+pub(super) fn claim(inode: &BtrfsInode, range: &Range<u64>) -> Result<bool> {
     let file = inode.data().file()?;
     for _ in 0..TRIES {
         if file.is_busy(range) {

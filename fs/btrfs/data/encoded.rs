@@ -8,6 +8,7 @@
 use btrfs_format::file_extent::Compression;
 use btrfs_format::inode::InodeFlags;
 use btrfs_format::superblock::Incompat;
+use core::ops::Range;
 use kernel::fs::file::flags::O_APPEND;
 use kernel::prelude::*;
 use kfs::block::IoBuf;
@@ -16,7 +17,7 @@ use kfs::mem::KBuf;
 
 use super::extent::MAX_PACKED;
 use super::ordered::{self, Ordered, Owner, Target};
-use super::{inline, truncate};
+use super::{direct, inline, truncate};
 use crate::vfs::{Btrfs, BtrfsInode};
 
 /// Compressed data, and which part of it a file shows where.
@@ -34,7 +35,8 @@ pub(crate) struct Encoded {
 
 /// Puts `new` in place of what the file has there.
 ///
-/// `EINVAL` for what cannot be an extent of this file, `EFBIG`.
+/// `EINVAL` for what cannot be an extent of this file, `EFBIG`; `EBUSY` if the page cache does not let
+/// go of what is there.
 pub(crate) fn write(file: &File<Btrfs>, mut new: Encoded) -> Result {
     let inode = file.inode();
     let sector = inode.data().fs().sector_size();
@@ -55,18 +57,26 @@ pub(crate) fn write(file: &File<Btrfs>, mut new: Encoded) -> Result {
         truncate::expand(inode, size, new.pos)?;
     }
     let whole = new.pos..end.checked_next_multiple_of(sector).ok_or(EFBIG)?;
-    inode.write_and_wait(whole.clone())?;
-    inode.invalidate_pages(whole.clone())?;
+    if !direct::claim(inode, &whole)? {
+        return Err(EBUSY);
+    }
+    let done = put(inode, &new, whole.clone(), end);
+    // What a mapping brought into the page cache meanwhile is old.
+    let _ = inode.invalidate_pages(whole.clone());
+    inode.data().file()?.unclaim(whole.start);
+    done
+}
+
+/// Puts `new`, of which the file has `whole`, into an item, or writes it. The range is claimed.
+fn put(inode: &BtrfsInode, new: &Encoded, whole: Range<u64>, end: u64) -> Result {
     if let Some(feature) = Incompat::of_compression(new.compression) {
         inode.data().fs().volume().add_incompat(feature)?;
     }
     let all = new.pos == 0 && new.skip == 0 && new.len == new.unpacked;
-    if !all || !inline::replace_all(inode, new.len, new.compression, &new.data)? {
-        write_extent(inode, &new, whole, i64::try_from(end)?)?;
+    if all && inline::replace_all(inode, new.len, new.compression, &new.data)? {
+        return Ok(());
     }
-    // What a mapping brought into the page cache meanwhile is old.
-    let _ = inode.invalidate_pages(new.pos..end);
-    Ok(())
+    write_extent(inode, new, whole, i64::try_from(end)?)
 }
 
 /// Whether `new` can be an extent of the file, which is `size` bytes long.
@@ -92,12 +102,7 @@ fn check(inode: &BtrfsInode, new: &Encoded, size: u64) -> Result {
 }
 
 /// Writes an extent of which the file has `whole`. The file ends behind `end` at least.
-fn write_extent(
-    inode: &BtrfsInode,
-    new: &Encoded,
-    whole: core::ops::Range<u64>,
-    end: i64,
-) -> Result {
+fn write_extent(inode: &BtrfsInode, new: &Encoded, whole: Range<u64>, end: i64) -> Result {
     let data = inode.data();
     let (fs, file) = (data.fs(), data.file()?);
     let sector = fs.sector_size();

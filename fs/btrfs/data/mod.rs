@@ -21,7 +21,7 @@
 //! * An item names new data only after that was written.
 //! * The size in the inode item is that of the file only as far as nothing is pending below.
 //! * Under writeback folios do not change.
-//! * What a direct write has claimed does not become dirty ([`claims`]).
+//! * What a direct or encoded write has claimed does not become dirty ([`claims`]).
 //!
 //! # Locks
 //!
