@@ -3,6 +3,7 @@
 //! The checksums of a file's data: `GET_CSUMS`.
 
 use super::user;
+use crate::data::located::Views;
 use crate::vfs::{Btrfs, BtrfsInode};
 use btrfs_format::{
     file_extent::{Compression, FileExtent},
@@ -102,7 +103,11 @@ pub(crate) fn get_csums(file: &File<Btrfs>, arg: usize) -> Result<isize> {
         end,
     };
     report.clear()?;
+    // Most of it before others have to wait; then what came meanwhile.
+    inode.write_and_wait(args.offset..end)?;
     let _lock = inode.lock_shared();
+    inode.wait_for_direct_io();
+    inode.write_and_wait(args.offset..end)?;
     report.fill()?;
     args.offset = report.at;
     args.length = end.saturating_sub(report.at);
@@ -137,6 +142,8 @@ impl Report<'_> {
             return Ok(());
         }
         while self.at < self.end {
+            // Before the look-up: what these do not know yet is younger.
+            let views = Views::of(self.inode.data());
             let Some(piece) = self.next_piece()? else {
                 self.tell(self.end, kind::ZEROED, None)?;
                 break;
@@ -152,7 +159,7 @@ impl Report<'_> {
                 None => None,
                 Some(data) => {
                     let skip = self.at.saturating_sub(piece.start);
-                    Some(data.checked_add(skip).ok_or(EUCLEAN)?)
+                    Some((data.checked_add(skip).ok_or(EUCLEAN)?, &views))
                 }
             };
             if !self.tell(piece.end.min(self.end), piece.kind, data)? {
@@ -162,23 +169,23 @@ impl Report<'_> {
         Ok(())
     }
 
-    /// Tells about the range up to `end`, with its checksums if its data is at `data`. Returns
-    /// false if there is no room.
+    /// Tells about the range up to `end`, with its checksums if its data is at `data`, of which
+    /// the views were taken before. Returns false if there is no room.
     ///
     /// `EOVERFLOW` if there would not have been room for that alone.
-    fn tell(&mut self, end: u64, kind: u32, data: Option<Logical>) -> Result<bool> {
+    fn tell(&mut self, end: u64, kind: u32, data: Option<(Logical, &Views)>) -> Result<bool> {
         let length = end.saturating_sub(self.at);
         let sums = match data {
             None => None,
-            Some(data) => {
+            Some((data, views)) => {
                 let geometry = self.inode.data().fs().volume().geometry();
                 let size = u64::from(geometry.csum_size);
                 let sectors = length.checked_div(u64::from(geometry.sectorsize));
                 let bytes = sectors.unwrap_or(0).saturating_mul(size);
-                Some((data, bytes))
+                Some((data, views, bytes))
             }
         };
-        let size = sums.map_or(ENTRY_SIZE, |(_, bytes)| bytes.saturating_add(ENTRY_SIZE));
+        let size = sums.map_or(ENTRY_SIZE, |(_, _, bytes)| bytes.saturating_add(ENTRY_SIZE));
         if size > self.limit.saturating_sub(self.used) {
             return match self.used {
                 0 => Err(EOVERFLOW),
@@ -192,8 +199,8 @@ impl Report<'_> {
             reserved: 0,
         };
         user::write_bytes(self.place(self.used)?, entry.as_bytes())?;
-        if let Some((data, _)) = sums {
-            self.write_sums(data, length)?;
+        if let Some((data, views, _)) = sums {
+            self.write_sums(data, length, views)?;
         }
         self.used = self.used.saturating_add(size);
         self.at = end;
@@ -202,13 +209,9 @@ impl Report<'_> {
 
     /// Writes the checksums of `len` bytes at `data` behind the next entry; zeroes where there are
     /// none.
-    fn write_sums(&self, data: Logical, len: u64) -> Result {
+    fn write_sums(&self, data: Logical, len: u64, views: &Views) -> Result {
         let fs = self.inode.data().fs();
-        let tree = fs.roots().standard().csum.as_ref().ok_or(EUCLEAN)?;
-        let sums = tree
-            .view()
-            .csums_for(fs.volume().geometry(), data, len)?
-            .data;
+        let sums = fs.data_checksums(data, len, views.csum())?.ok_or(EUCLEAN)?;
         user::write_bytes(self.place(self.used.saturating_add(ENTRY_SIZE))?, &sums)
     }
 
