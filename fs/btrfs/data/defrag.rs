@@ -161,7 +161,7 @@ pub(crate) fn defrag(inode: &BtrfsInode, request: &Request) -> Result {
         return run(inode, request);
     };
     let file = inode.data().file()?;
-    let recoding = file.recode_as(recode);
+    let recoding = file.recode_as(recode)?;
     let done = run(inode, request);
     // It is compressed as it is written: by now, lest it be written later, in the usual way.
     let written = inode.write_and_wait(request.range.clone());

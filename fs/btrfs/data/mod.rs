@@ -72,4 +72,5 @@ pub(crate) mod state;
 mod swap;
 pub(crate) mod truncate;
 pub(crate) mod write;
+mod work;
 mod writeback;

@@ -27,15 +27,11 @@ use kernel::sync::{
 };
 
 use super::cache::ExtentCache;
-use super::claims::Claims;
 use super::compress::Recode;
 use super::extent::{Extent, Extents};
 use super::promise::Rates;
-use super::ranges::RangeSet;
+use super::work::{Inner, Work};
 use crate::space::{DataReservation, MetaReservation};
-
-/// How many changes are remembered.
-const CHANGES: usize = 32;
 
 /// The data of one regular file.
 #[pin_data]
@@ -51,30 +47,6 @@ pub(crate) struct FileState {
     #[pin]
     recoding: Mutex<()>,
     rates: Rates,
-}
-
-struct Inner {
-    cache: ExtentCache,
-    delayed: RangeSet,
-    /// What of `delayed` will be written where there is space for it already.
-    unpaid: RangeSet,
-    /// What gets a new place, although it could be written in place.
-    moving: RangeSet,
-    /// How all data is compressed for now.
-    recode: Option<Recode>,
-    /// One byte for each of `delayed` that is not `unpaid`.
-    reserved: Option<DataReservation>,
-    /// Tree blocks for the items of what is pending.
-    trees: Option<MetaReservation>,
-    /// What is pending where items say that nothing is allocated.
-    fresh: RangeSet,
-    in_flight: RangeSet,
-    claims: Claims,
-    changes: [Range<u64>; CHANGES],
-    version: u64,
-    disk_size: u64,
-    /// Bytes that the items say are allocated.
-    bytes: u64,
 }
 
 /// What the items say of a range that is about to be delayed.
@@ -121,7 +93,9 @@ pub(super) struct Recoding<'a> {
 
 impl Drop for Recoding<'_> {
     fn drop(&mut self) {
-        self.file.inner.lock().recode = None;
+        if let Some(work) = &mut self.file.inner.lock().work {
+            work.recode = None;
+        }
     }
 }
 
@@ -130,19 +104,10 @@ impl FileState {
     pub(crate) fn new(size: u64, bytes: u64, rates: Rates) -> impl PinInit<Self> {
         let inner = Inner {
             cache: ExtentCache::new(),
-            delayed: RangeSet::new(),
-            unpaid: RangeSet::new(),
-            moving: RangeSet::new(),
-            recode: None,
-            reserved: None,
-            trees: None,
-            fresh: RangeSet::new(),
-            in_flight: RangeSet::new(),
-            claims: Claims::new(),
-            changes: [const { 0..0 }; CHANGES],
             version: 1,
             disk_size: size,
             bytes,
+            work: None,
         };
         pin_init!(Self {
             edit <- new_mutex!((), "btrfs-file-edit"),
@@ -201,7 +166,8 @@ impl FileState {
     /// The number of bytes that `stat` reports: with those that will be allocated.
     pub(crate) fn stat_bytes(&self) -> u64 {
         let inner = self.inner.lock();
-        inner.bytes.saturating_add(inner.fresh.total())
+        let fresh = inner.work.as_ref().map_or(0, |work| work.fresh.total());
+        inner.bytes.saturating_add(fresh)
     }
 
     /// Counts bytes that items say are allocated now, and no more.
@@ -213,16 +179,20 @@ impl FileState {
     pub(crate) fn arrived(&self, range: Range<u64>, more: u64, less: u64) {
         let mut inner = self.inner.lock();
         inner.count(more, less);
-        // Without memory to cut it, more is reported until the file is let go; that is harmless.
-        let _ = inner.fresh.remove(range);
+        if let Some(work) = &mut inner.work {
+            // Without memory to cut it, more is reported until the file is let go; that is harmless.
+            let _ = work.fresh.remove(range);
+        }
     }
 
     /// Lets the size for the inode item rise towards `size`, as far as nothing is pending below.
     pub(crate) fn raise_disk_size(&self, size: u64) {
         let mut inner = self.inner.lock();
         let from = inner.disk_size;
-        let pending = [&inner.delayed, &inner.in_flight].map(|set| set.first_behind(from));
-        let open = pending.into_iter().flatten().map(|range| range.start).min();
+        let open = inner.work.as_ref().and_then(|work| {
+            let pending = [&work.delayed, &work.in_flight].map(|set| set.first_behind(from));
+            pending.into_iter().flatten().map(|range| range.start).min()
+        });
         let size = open.map_or(size, |open| size.min(open));
         inner.disk_size = from.max(size);
     }
@@ -255,8 +225,14 @@ impl FileState {
     /// What is pending at `pos`.
     pub(crate) fn pending(&self, pos: u64) -> Pending {
         let inner = self.inner.lock();
-        let (delayed, a) = inner.delayed.at(pos);
-        let (in_flight, b) = inner.in_flight.at(pos);
+        let Some(work) = &inner.work else {
+            return Pending {
+                yes: false,
+                until: u64::MAX,
+            };
+        };
+        let (delayed, a) = work.delayed.at(pos);
+        let (in_flight, b) = work.in_flight.at(pos);
         Pending {
             yes: delayed || in_flight,
             until: match (delayed, in_flight) {
@@ -270,34 +246,43 @@ impl FileState {
     /// Whether some of `range` is in flight, or claimed.
     pub(crate) fn is_busy(&self, range: &Range<u64>) -> bool {
         let inner = self.inner.lock();
-        inner.in_flight.covered(range) != 0 || inner.claims.overlap(range)
+        let busy =
+            |work: &KBox<Work>| work.in_flight.covered(range) != 0 || work.claims.overlap(range);
+        inner.work.as_ref().is_some_and(busy)
     }
 
     /// Whether some of `range` is claimed by a direct write.
     pub(crate) fn is_claimed(&self, range: &Range<u64>) -> bool {
-        self.inner.lock().claims.overlap(range)
+        let inner = self.inner.lock();
+        let claimed = |work: &KBox<Work>| work.claims.overlap(range);
+        inner.work.as_ref().is_some_and(claimed)
     }
 
     /// Claims `range` for a direct write, up to [`Self::unclaim`], unless some of it is delayed, in
     /// flight or claimed: then returns false. `ENOMEM`.
     pub(crate) fn claim(&self, range: &Range<u64>) -> Result<bool> {
         let mut inner = self.inner.lock();
-        let pending = [&inner.delayed, &inner.in_flight].map(|set| set.covered(range));
-        if pending != [0, 0] || inner.claims.overlap(range) {
+        let work = inner.work()?;
+        let pending = [&work.delayed, &work.in_flight].map(|set| set.covered(range));
+        if pending != [0, 0] || work.claims.overlap(range) {
             return Ok(false);
         }
-        inner.claims.add(range)?;
+        work.claims.add(range)?;
         Ok(true)
     }
 
     /// Lets go of the claim that begins at `start`.
     pub(crate) fn unclaim(&self, start: u64) {
-        self.inner.lock().claims.remove(start);
+        if let Some(work) = &mut self.inner.lock().work {
+            work.claims.remove(start);
+        }
     }
 
     /// How many bytes of `range` are not delayed yet.
     pub(crate) fn missing(&self, range: &Range<u64>) -> u64 {
-        let covered = self.inner.lock().delayed.covered(range);
+        let inner = self.inner.lock();
+        let covered = |work: &KBox<Work>| work.delayed.covered(range);
+        let covered = inner.work.as_ref().map_or(0, covered);
         range
             .end
             .saturating_sub(range.start)
@@ -322,9 +307,10 @@ impl FileState {
         let mut trees = trees;
         let mut inner = self.inner.lock();
         let reservation = inner.delay(range, under, reservation)?;
-        let missing = inner.cost(&self.rates).saturating_sub(inner.promised());
+        let work = inner.work()?;
+        let missing = work.cost(&self.rates).saturating_sub(work.promised());
         let paid = trees.split(missing);
-        match &mut inner.trees {
+        match &mut work.trees {
             Some(all) => all.merge(paid),
             none => *none = Some(paid),
         }
@@ -335,33 +321,35 @@ impl FileState {
     /// other pending data does not need.
     pub(super) fn take_trees(&self, range: &Range<u64>) -> Option<MetaReservation> {
         let mut inner = self.inner.lock();
+        let work = inner.work.as_mut()?;
         let len = range.end.saturating_sub(range.start);
-        let (runs, bytes) = inner.pending();
+        let (runs, bytes) = work.pending();
         let rest = match bytes.saturating_sub(len) {
             0 => 0,
             bytes => self.rates.cost(runs.saturating_sub(1).max(1), bytes),
         };
-        inner.cut_trees(rest)
+        work.cut_trees(rest)
     }
 
     /// What is delayed in `range` is not any more; returns what was reserved for it.
     pub(crate) fn undelay(&self, range: Range<u64>) -> Option<DataReservation> {
         let mut inner = self.inner.lock();
-        if inner.reserve().is_err() {
+        let work = inner.work.as_mut()?;
+        if work.reserve().is_err() {
             // Stays reserved until it is written or cut off.
             return None;
         }
-        let (removed, unpaid) = inner.take_delayed(&range);
-        let _ = inner.fresh.remove(range.clone());
-        let _ = inner.moving.remove(range.clone());
+        let (removed, unpaid) = work.take_delayed(&range);
+        let _ = work.fresh.remove(range.clone());
+        let _ = work.moving.remove(range.clone());
         if removed == 0 {
             return None;
         }
-        inner.change(range);
         let paid = removed.saturating_sub(unpaid);
-        let reserved = inner.reserved.as_mut().map(|all| all.split(paid));
-        let rest = inner.cost(&self.rates);
-        let trees = inner.cut_trees(rest);
+        let reserved = work.reserved.as_mut().map(|all| all.split(paid));
+        let rest = work.cost(&self.rates);
+        let trees = work.cut_trees(rest);
+        inner.change(range);
         drop(inner);
         drop(trees);
         reserved
@@ -371,173 +359,63 @@ impl FileState {
     /// it need nothing. `ENOMEM`.
     pub(crate) fn launch(&self, range: Range<u64>) -> Result<(Option<DataReservation>, u64)> {
         let mut inner = self.inner.lock();
-        inner.reserve()?;
-        inner.in_flight.insert(range.clone())?;
-        let (removed, unpaid) = inner.take_delayed(&range);
-        inner.change(range);
+        let work = inner.work()?;
+        work.reserve()?;
+        work.in_flight.insert(range.clone())?;
+        let (removed, unpaid) = work.take_delayed(&range);
         let reserved = match removed.saturating_sub(unpaid) {
             0 => None,
-            paid => inner.reserved.as_mut().map(|all| all.split(paid)),
+            paid => work.reserved.as_mut().map(|all| all.split(paid)),
         };
+        inner.change(range);
         Ok((reserved, unpaid))
     }
 
     /// `range` has arrived, or failed: its items are what they will be.
     pub(crate) fn land(&self, range: Range<u64>) {
         let mut inner = self.inner.lock();
+        let Some(work) = &mut inner.work else {
+            return;
+        };
         // Without memory to cut it, more counts as in flight than is; that is harmless.
-        let _ = inner.in_flight.remove(range.clone());
-        let _ = inner.fresh.remove(range.clone());
+        let _ = work.in_flight.remove(range.clone());
+        let _ = work.fresh.remove(range.clone());
         // What stays in here is copied once more than it need be.
-        let _ = inner.moving.remove(range.clone());
+        let _ = work.moving.remove(range.clone());
+        let rest = work.cost(&self.rates);
+        let trees = work.cut_trees(rest);
         inner.change(range);
-        let rest = inner.cost(&self.rates);
-        let trees = inner.cut_trees(rest);
         drop(inner);
         drop(trees);
     }
 
     /// Whether `pos` is to get a new place, and up to where that is so.
     pub(super) fn moving(&self, pos: u64) -> (bool, u64) {
-        self.inner.lock().moving.at(pos)
+        let inner = self.inner.lock();
+        let nowhere = (false, u64::MAX);
+        inner
+            .work
+            .as_ref()
+            .map_or(nowhere, |work| work.moving.at(pos))
     }
 
     /// How all data is compressed for now, whatever options say.
     pub(super) fn recode(&self) -> Option<Recode> {
-        self.inner.lock().recode
+        self.inner.lock().work.as_ref()?.recode
     }
 
     /// Sets it, up to when what is returned is dropped. One at a time.
-    pub(super) fn recode_as(&self, recode: Recode) -> Recoding<'_> {
+    pub(super) fn recode_as(&self, recode: Recode) -> Result<Recoding<'_>> {
         let guard = self.recoding.lock();
-        self.inner.lock().recode = Some(recode);
-        Recoding {
+        self.inner.lock().work()?.recode = Some(recode);
+        Ok(Recoding {
             file: self,
             _guard: guard,
-        }
+        })
     }
 
     /// The items of `range` are others now.
     pub(crate) fn changed(&self, range: Range<u64>) {
         self.inner.lock().change(range);
-    }
-}
-
-impl Inner {
-    fn is_unchanged(&self, range: &Range<u64>, version: u64) -> bool {
-        let missed = self.version.saturating_sub(version);
-        missed < CHANGES as u64
-            && (version.saturating_add(1)..=self.version).all(|number| {
-                let at = (number % CHANGES as u64) as usize;
-                let changed = self.changes.get(at);
-                changed.is_some_and(|c| c.end <= range.start || range.end <= c.start)
-            })
-    }
-
-    /// See [`FileState::delay`].
-    fn delay(
-        &mut self,
-        range: Range<u64>,
-        under: Under,
-        mut reservation: Option<DataReservation>,
-    ) -> Result<Option<DataReservation>> {
-        let len = range.end.saturating_sub(range.start);
-        let missing = len.saturating_sub(self.delayed.covered(&range));
-        if missing == 0 {
-            return Ok(reservation);
-        }
-        if !self.is_unchanged(&range, under.version) || self.claims.overlap(&range) {
-            return Err(EAGAIN);
-        }
-        if under.fresh {
-            self.fresh.insert(range.clone())?;
-        }
-        if under.unpaid {
-            self.delay_into(range, |inner| &mut inner.unpaid)?;
-            return Ok(reservation);
-        }
-        let has = reservation.as_ref().map_or(0, |r| r.bytes());
-        let (Some(rest), true) = (reservation.as_mut(), has >= missing) else {
-            return Err(EAGAIN);
-        };
-        match under.moving {
-            true => self.delay_into(range, |inner| &mut inner.moving)?,
-            false => drop(self.delayed.insert(range)?),
-        }
-        let paid = rest.split(missing);
-        match &mut self.reserved {
-            Some(all) => all.merge(paid),
-            none => *none = Some(paid),
-        }
-        Ok(reservation)
-    }
-
-    /// Runs and bytes that are pending.
-    fn pending(&self) -> (u64, u64) {
-        let sets = [&self.delayed, &self.in_flight];
-        let sum = |of: fn(&RangeSet) -> u64| sets.iter().map(|set| of(set)).sum();
-        (sum(RangeSet::count), sum(RangeSet::total))
-    }
-
-    /// What tree blocks for the items of all that is pending cost.
-    fn cost(&self, rates: &Rates) -> u64 {
-        let (runs, bytes) = self.pending();
-        rates.cost(runs, bytes)
-    }
-
-    /// What is promised for that.
-    fn promised(&self) -> u64 {
-        self.trees.as_ref().map_or(0, |trees| trees.bytes())
-    }
-
-    /// Takes out what is promised beyond `rest`.
-    fn cut_trees(&mut self, rest: u64) -> Option<MetaReservation> {
-        let more = self.promised().saturating_sub(rest);
-        self.trees.as_mut().map(|trees| trees.split(more))
-    }
-
-    fn count(&mut self, more: u64, less: u64) {
-        self.bytes = self.bytes.saturating_add(more).saturating_sub(less);
-    }
-
-    /// Makes room for one change of each set.
-    fn reserve(&mut self) -> Result {
-        self.delayed.reserve()?;
-        self.unpaid.reserve()?;
-        self.moving.reserve()?;
-        self.fresh.reserve()
-    }
-
-    /// Delays what of `range` is not delayed yet, and puts that into another set as well.
-    fn delay_into(&mut self, range: Range<u64>, set: fn(&mut Self) -> &mut RangeSet) -> Result {
-        let mut at = range.start;
-        while at < range.end {
-            let (inside, until) = self.delayed.at(at);
-            let end = until.min(range.end);
-            if !inside {
-                // Both or none.
-                self.reserve()?;
-                set(self).insert(at..end)?;
-                self.delayed.insert(at..end)?;
-            }
-            at = end;
-        }
-        Ok(())
-    }
-
-    /// `range` is not delayed any more; returns how many bytes were, and how many of these were
-    /// unpaid. There is room for the change.
-    fn take_delayed(&mut self, range: &Range<u64>) -> (u64, u64) {
-        let removed = self.delayed.remove(range.clone()).unwrap_or(0);
-        (removed, self.unpaid.remove(range.clone()).unwrap_or(0))
-    }
-
-    fn change(&mut self, range: Range<u64>) {
-        self.version = self.version.saturating_add(1);
-        let at = (self.version % CHANGES as u64) as usize;
-        self.cache.forget(&range);
-        if let Some(slot) = self.changes.get_mut(at) {
-            *slot = range;
-        }
     }
 }
