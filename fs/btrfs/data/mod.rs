@@ -71,6 +71,6 @@ pub(crate) mod shared;
 pub(crate) mod state;
 mod swap;
 pub(crate) mod truncate;
-pub(crate) mod write;
 mod work;
+pub(crate) mod write;
 mod writeback;

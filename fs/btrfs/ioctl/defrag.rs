@@ -57,7 +57,7 @@ impl DefragArgs {
         let [kind, level, ..] = self.compression;
         let (number, level) = match self.flags & COMPRESS_LEVEL {
             0 => (u32::from_ne_bytes(self.compression), 0),
-            _ => (u32::from(kind), i32::from(level.cast_signed())),
+            _ => (u32::from(kind), i32::from(i8::from_ne_bytes([level]))),
         };
         let algorithm = match number {
             0 | 1 => Algorithm::Zlib,
